@@ -1,0 +1,65 @@
+# make demo    segment a synthetic chest CT (or CT=path) and look at demo/
+# make test    everything that continuous integration checks
+# make bench   time and memory of a prediction, by stage
+# make lungs   train the default model anew (about two hours on two cores)
+# make accuracy  what the default model reaches on data that it has not seen
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint Testing/constraints.txt
+ISDMAE := $(BIN)/python -m isdmae
+TRAIN := $(BIN)/python -m isdmae_train
+DATA ?= ../shared/data
+DEMO ?= demo
+CT ?=
+export ISDMAE_DATA ?= $(DATA)
+
+.PHONY: demo test lint bench lungs accuracy clean
+
+$(VENV)/isdmae.installed: ISDMAESegmentation/pyproject.toml Testing/constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
+	  'Python 3.10 to 3.13 is needed, this is %d.%d; say which: make PYTHON=python3.12' % sys.version_info[:2])"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable ISDMAESegmentation
+	@touch $@
+
+$(VENV)/train.installed: $(VENV)/isdmae.installed Training/pyproject.toml Testing/requirements.txt
+	$(PIP) --editable Training --requirement Testing/requirements.txt
+	@touch $@
+
+$(DEMO)/phantom.nrrd: $(VENV)/isdmae.installed
+	@mkdir -p $(DEMO)
+	$(ISDMAE) phantom $@ --overwrite
+
+demo: $(VENV)/isdmae.installed $(if $(CT),,$(DEMO)/phantom.nrrd)
+	@mkdir -p $(DEMO)
+	$(ISDMAE) predict "$(or $(CT),$(DEMO)/phantom.nrrd)" --overwrite \
+	  --output $(DEMO)/lungs.nii.gz --output $(DEMO)/lungs.seg.nrrd \
+	  --preview $(DEMO)/lungs.png --report $(DEMO)/report.json
+	@echo "Look at $(DEMO)/lungs.png; open $(DEMO)/lungs.seg.nrrd in 3D Slicer."
+
+lint: $(VENV)/train.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest --quiet --cov --cov-report=term
+
+bench: $(VENV)/train.installed
+	$(BIN)/python Testing/benchmarks/predict_lidc.py
+
+lungs: $(VENV)/train.installed
+	$(TRAIN) prepare --recipe Training/recipes/lungs-prepare.yaml --data $(DATA)
+	$(TRAIN) pretrain --recipe Training/recipes/lungs-pretrain.yaml
+	$(TRAIN) finetune --recipe Training/recipes/lungs-finetune.yaml
+	$(TRAIN) export --run runs/lungs/finetune --out ISDMAESegmentation/Resources/Models/lungs \
+	  --card Training/recipes/lungs-card.yaml
+
+accuracy: $(VENV)/train.installed
+	$(BIN)/python Testing/benchmarks/lungs_accuracy.py --data $(DATA)
+
+clean:
+	rm -rf $(VENV) $(DEMO)
