@@ -1,0 +1,139 @@
+"""Write a file so that nobody ever meets half of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import InputError, IsdmaeError, ResourceError
+
+DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on leaving without error it takes its place.
+
+    Parameters
+    ----------
+    path : path
+        The file to write. Its folder must exist.
+    overwrite : bool
+        Replace an existing file.
+
+    Yields
+    ------
+    Path
+        An empty file in the same folder with the same suffix, to be written by the caller.
+
+    Raises
+    ------
+    InputError
+        Where the folder is missing or not writable, or the file exists and is not to be replaced.
+    ResourceError
+        Where the disk is full.
+
+    Notes
+    -----
+    The content is flushed to the disk before the file is renamed. After any failure the temporary
+    file is gone and ``path`` is as it was.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{secrets.token_hex(6)}.tmp{suffix_of(target)}")
+    try:
+        refuse_target(target, overwrite)
+        with temporary.open("xb"):
+            pass
+        yield temporary
+        _flush(temporary)
+        refuse_target(target, overwrite)
+        temporary.replace(target)
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise _explained(error, target) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text_atomic(path: str | os.PathLike[str], text: str, *, overwrite: bool = False) -> None:
+    """Write ``text`` as UTF-8 with line ends as given; errors as in ``atomic_path``."""
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def suffix_of(path: Path) -> str:
+    """Return the suffix that names the format, in lower case: ``.nii.gz``, ``.seg.nrrd``, ``.mha``.
+
+    Examples
+    --------
+    >>> suffix_of(Path("case.1.NII.GZ")), suffix_of(Path("case.1.mha"))
+    ('.nii.gz', '.mha')
+    """
+    name = path.name.lower()
+    for suffix in DOUBLE_SUFFIXES:
+        if name.endswith(suffix):
+            return suffix
+    return path.suffix.lower()
+
+
+def refuse_target(target: Path, overwrite: bool) -> None:
+    """Raise ``InputError`` where ``target`` is sure to be refused later; costs nothing."""
+    """Raise InputError where ``target`` could not be written: no folder, a folder, or it exists."""
+    if not target.parent.is_dir():
+        raise InputError(
+            "no-folder",
+            f"The folder {target.parent} does not exist.",
+            "Make the folder first, or choose another.",
+        )
+    if target.is_dir():
+        raise InputError(
+            "is-a-folder", f"{target.name} is a folder, not a file.", "Choose a file name in it."
+        )
+    if not overwrite and target.exists():
+        raise InputError(
+            "exists",
+            f"{target.name} exists already.",
+            "Choose another name, or allow it to be replaced with --overwrite.",
+        )
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    # Windows cannot open a folder, and some network drives cannot flush one. The file itself is
+    # complete by now, so that is no failure.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _explained(error: OSError, target: Path) -> IsdmaeError:
+    if error.errno in FULL:
+        return ResourceError(
+            "disk-full",
+            f"{target.name} could not be written: the disk is full.",
+            f"Free some space in {target.parent}, or choose another folder.",
+        )
+    if error.errno in FORBIDDEN:
+        return InputError(
+            "not-writable",
+            f"The folder {target.parent} is not writable.",
+            "Choose a folder in which you may write.",
+        )
+    return InputError(
+        "write-failed",
+        f"{target.name} could not be written: {error.strerror or error}.",
+        "Choose another name or another folder.",
+    )

@@ -1,0 +1,381 @@
+"""DICOM folders: which series is the CT, are its slices complete, and where do they lie."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .checks import (
+    Notice,
+    check_gantry_tilt,
+    check_slice_positions,
+    narrow_dtype,
+    refuse_channels,
+)
+from .dicom_header import SliceHeader, file_meta, read_header, transfer_syntax_name
+from .errors import InputError
+from .itk import is_out_of_memory, not_enough_memory, quiet_itk
+from .volume import Array, Volume
+
+FEW_SLICES = 4
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+# Headers print direction cosines with few digits, so slices of one stack differ a little.
+SAME_ORIENTATION = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesInfo:
+    """One series of a folder: ``files`` counts its files, ``rows`` and ``columns`` are pixels."""
+
+    uid: str
+    description: str
+    modality: str
+    files: int
+    rows: int
+    columns: int
+    is_localizer: bool
+
+    def __str__(self) -> str:
+        return f"{self.uid} ({self.description or 'no description'}, {self.files} slices)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomSeries:
+    """A series as a volume, the warnings met on the way, and what it is."""
+
+    volume: Volume
+    notices: tuple[Notice, ...]
+    info: SeriesInfo
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file starts as DICOM files do."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def series_of(path: Path) -> str:
+    """Return the series UID of one DICOM image file; ``InputError`` where it is none."""
+    header = read_header(path)
+    if header is None:
+        raise _undecodable(path) if is_dicom(path) else _no_dicom(path.name)
+    return header.series_uid
+
+
+def list_series(folder: str | os.PathLike[str]) -> list[SeriesInfo]:
+    """List the image series of a folder, or of its sub-folders where it holds none itself.
+
+    Returns
+    -------
+    list of SeriesInfo
+        The largest first; empty where there is no DICOM image.
+    """
+    headers, _ = _scan(Path(folder))
+    return [_describe(slices) for slices in _by_series(headers)]
+
+
+def read_series(
+    folder: str | os.PathLike[str], series_uid: str | None = None, *, allow_gaps: bool = False
+) -> DicomSeries:
+    """Read the one CT series of a folder, or the one named.
+
+    Parameters
+    ----------
+    folder : path
+        Holds the files, with or without the extension .dcm; other files are ignored.
+    series_uid : str, optional
+        The series to read; without it there must be exactly one CT series that is no localizer.
+    allow_gaps : bool
+        Interpolate missing slices linearly instead of refusing them.
+
+    Returns
+    -------
+    DicomSeries
+        HU as int16 where they fit; slices in ascending order along their normal, which is the
+        cross product of row and column direction.
+
+    Raises
+    ------
+    InputError
+        Where there is no series or several, slices are damaged, doubled or missing, the gantry was
+        tilted, or the pixels cannot be decoded.
+    ResourceError
+        Where there is not enough memory for it.
+    """
+    folder = Path(folder)
+    headers, damaged = _scan(folder)
+    if damaged:
+        raise _undecodable(damaged[0])
+    if not headers:
+        raise _no_dicom(folder.name)
+    slices, notices = _choose(_by_series(headers), series_uid, folder.name)
+    info = _describe(slices)
+    slices, found = _drop_strangers(slices)
+    notices += found
+    _refuse_unusable(slices)
+    with quiet_itk():
+        volume, found = _stack(slices, allow_gaps)
+    return DicomSeries(volume=volume, notices=tuple(notices + found), info=info)
+
+
+def _scan(folder: Path) -> tuple[list[SliceHeader], list[Path]]:
+    """Return the headers of all images in a folder, and the CT slices that are damaged."""
+    for places in ([folder], sorted(place for place in folder.iterdir() if place.is_dir())):
+        headers, damaged = [], []
+        for path in sorted(file for place in places for file in place.iterdir() if file.is_file()):
+            header = read_header(path)
+            if header is not None:
+                headers.append(header)
+            elif file_meta(path).get("sop_class", "").startswith(CT_IMAGE_STORAGE):
+                damaged.append(path)
+        if headers or damaged:
+            return headers, damaged
+    return [], []
+
+
+def _by_series(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
+    groups: dict[str, list[SliceHeader]] = {}
+    for header in headers:
+        groups.setdefault(header.series_uid, []).append(header)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _describe(slices: Sequence[SliceHeader]) -> SeriesInfo:
+    first = slices[0]
+    return SeriesInfo(
+        uid=first.series_uid,
+        description=first.description,
+        modality=first.modality,
+        files=len(slices),
+        rows=first.rows,
+        columns=first.columns,
+        is_localizer=2 * sum(header.is_localizer for header in slices) > len(slices),
+    )
+
+
+def _choose(
+    groups: list[list[SliceHeader]], series_uid: str | None, name: str
+) -> tuple[list[SliceHeader], list[Notice]]:
+    if series_uid is not None:
+        return _find(groups, series_uid, name), []
+    plausible = [slices for slices in groups if _is_ct(_describe(slices))]
+    if len(plausible[0] if plausible else []) >= FEW_SLICES:
+        plausible = [slices for slices in plausible if len(slices) >= FEW_SLICES]
+    if not plausible:
+        found = "; ".join(f"{info.modality} {info}" for info in map(_describe, groups))
+        raise InputError(
+            "no-ct-series",
+            f"{name} holds no CT series, but {found}.",
+            "Give the folder of the CT, or name a series with --series-uid.",
+        )
+    if len(plausible) > 1:
+        found = "; ".join(str(_describe(slices)) for slices in plausible)
+        raise InputError(
+            "several-series",
+            f"{name} holds {len(plausible)} CT series: {found}.",
+            "Name the one to read with --series-uid.",
+        )
+    others = "; ".join(str(_describe(slices)) for slices in groups if slices is not plausible[0])
+    if not others:
+        return plausible[0], []
+    notice = Notice(
+        "other-series",
+        f"Read {_describe(plausible[0])}; left out {others}.",
+        "Name another one with --series-uid if this was not meant.",
+    )
+    return plausible[0], [notice]
+
+
+def _find(groups: list[list[SliceHeader]], series_uid: str, name: str) -> list[SliceHeader]:
+    for slices in groups:
+        if slices[0].series_uid == series_uid:
+            return slices
+    found = "; ".join(str(_describe(slices)) for slices in groups)
+    raise InputError(
+        "unknown-series", f"{name} holds no series {series_uid}.", f"It holds {found}."
+    )
+
+
+def _is_ct(info: SeriesInfo) -> bool:
+    return info.modality == "CT" and not info.is_localizer
+
+
+def _drop_strangers(slices: list[SliceHeader]) -> tuple[list[SliceHeader], list[Notice]]:
+    """Leave out localizers, and slices of another size or orientation than most of the series."""
+    images = [header for header in slices if not header.is_localizer] or slices
+    usual = Counter((image.rows, image.columns, image.orientation) for image in images)
+    rows, columns, orientation = usual.most_common(1)[0][0]
+    kept = [
+        image
+        for image in images
+        if (image.rows, image.columns) == (rows, columns)
+        and len(image.orientation) == len(orientation)
+        and np.allclose(image.orientation, orientation, rtol=0, atol=SAME_ORIENTATION)
+    ]
+    paths = {image.path for image in kept}
+    strangers = [header.path.name for header in slices if header.path not in paths]
+    if not strangers:
+        return kept, []
+    shown = ", ".join(strangers[:5]) + (" and more" if len(strangers) > 5 else "")
+    notice = Notice(
+        "other-slices",
+        f"{len(strangers)} files of the series are localizers or lie otherwise and were left out: "
+        f"{shown}.",
+        "Check that no slice of the CT is among them.",
+    )
+    return kept, [notice]
+
+
+def _refuse_unusable(slices: Sequence[SliceHeader]) -> None:
+    for header in slices:
+        name = header.path.name
+        refuse_channels(header.samples, name)
+        if header.frames > 1:
+            raise InputError(
+                "multi-frame",
+                f"{name} is an enhanced DICOM file with {header.frames} frames, which is not read.",
+                "Convert it to NIfTI with dcm2niix.",
+            )
+        if header.is_cut:
+            raise InputError(
+                "damaged-file",
+                f"{name} is cut short: it holds fewer bytes than its pixels need.",
+                "Copy or export the series again.",
+            )
+        if not (header.position and header.orientation and header.pixel_spacing_mm):
+            raise InputError(
+                "no-position",
+                f"{name} does not say where it lies (position, orientation or pixel spacing).",
+                "Export the series again as original CT images.",
+            )
+    spacings = {header.pixel_spacing_mm for header in slices}
+    if len(spacings) > 1:
+        raise InputError(
+            "mixed-spacing",
+            f"The slices of the series have {len(spacings)} pixel sizes: "
+            f"{'; '.join(f'{a:g} x {b:g} mm' for a, b in sorted(spacings))}.",
+            "Give one reconstruction.",
+        )
+
+
+def _stack(slices: list[SliceHeader], allow_gaps: bool) -> tuple[Volume, list[Notice]]:
+    direction = _direction(slices)
+    places = np.array([header.position for header in slices])
+    heights = places @ direction[:, 2]
+    order = np.argsort(heights, kind="stable")
+    slices, places, heights = [slices[index] for index in order], places[order], heights[order]
+
+    notices = check_slice_positions(
+        heights.tolist(), [header.path.name for header in slices], allow_gaps=allow_gaps
+    )
+    if len(slices) > 1:
+        check_gantry_tilt(direction[:, 2].tolist(), (places[-1] - places[0]).tolist())
+    array = _read_pixels(slices)
+    if any(notice.code == "gap" for notice in notices):
+        array, heights = fill_gaps(array, heights)
+    row_mm, column_mm = slices[0].pixel_spacing_mm
+    volume = Volume(
+        array=narrow_dtype(array),
+        spacing_mm=(column_mm, row_mm, _slice_spacing(slices[0], heights)),
+        origin_mm=tuple(places[0]),
+        direction=direction,
+    )
+    return volume, notices
+
+
+def _direction(slices: Sequence[SliceHeader]) -> Array:
+    """Return the rotation nearest to the (often rounded) cosines; columns are i, j, normal."""
+    row, column = np.array(slices[0].orientation).reshape(2, 3)
+    matrix = np.stack([row, column, np.cross(row, column)], axis=1)
+    if not np.allclose(matrix.T @ matrix, np.eye(3), atol=0.02):
+        raise InputError(
+            "not-orthonormal",
+            f"Row and column direction of {slices[0].path.name} are not at right angles.",
+            "Export the series again from its source.",
+        )
+    left, _, right = np.linalg.svd(matrix)
+    rotation: Array = left @ right
+    return rotation
+
+
+def _slice_spacing(header: SliceHeader, heights: Array) -> float:
+    if len(heights) > 1:
+        return float((heights[-1] - heights[0]) / (len(heights) - 1))
+    return header.thickness_mm or 1.0
+
+
+def fill_gaps(array: Array, heights_mm: Array) -> tuple[Array, Array]:
+    """Put slices onto an even grid, linearly interpolated where some are missing.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Shape (k, j, i).
+    heights_mm : numpy.ndarray
+        Ascending places of the k slices in mm.
+
+    Returns
+    -------
+    numpy.ndarray
+        Same dtype, shape (n, j, i), n >= k; the first and last slice stay.
+    numpy.ndarray
+        The n even places in mm.
+    """
+    usual = float(np.median(np.diff(heights_mm)))
+    count = round((heights_mm[-1] - heights_mm[0]) / usual) + 1
+    even = np.linspace(heights_mm[0], heights_mm[-1], count)
+    above = np.searchsorted(heights_mm, even).clip(1, len(heights_mm) - 1)
+    weights = (even - heights_mm[above - 1]) / (heights_mm[above] - heights_mm[above - 1])
+    filled = np.empty((count, *array.shape[1:]), dtype=array.dtype)
+    for index, (upper, weight) in enumerate(zip(above, weights, strict=True)):
+        mixed = array[upper - 1] * (1.0 - weight) + array[upper] * weight
+        filled[index] = np.rint(mixed) if array.dtype.kind in "iu" else mixed
+    return filled, even
+
+
+def _read_pixels(slices: Sequence[SliceHeader]) -> Array:
+    """Return the rescaled pixels, shape (k, j, i)."""
+    reader = sitk.ImageSeriesReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileNames([str(header.path) for header in slices])
+    # ITK gives all slices the type of the first; a fractional slope further on would be cut off.
+    if len({(header.rescale, header.pixel_type) for header in slices}) > 1:
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+    try:
+        array: Array = sitk.GetArrayFromImage(reader.Execute())
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise not_enough_memory("the series") from error
+        paths = [header.path for header in slices]
+        first = next((path for path in paths if not _can_decode(path)), paths[0])
+        raise _undecodable(first) from error
+    return array
+
+
+def _can_decode(path: Path) -> bool:
+    try:
+        sitk.ReadImage(str(path), imageIO="GDCMImageIO")
+    except RuntimeError:
+        return False
+    return True
+
+
+def _undecodable(path: Path) -> InputError:
+    syntax = transfer_syntax_name(file_meta(path).get("transfer_syntax", ""))
+    return InputError(
+        "undecodable-slice",
+        f"{path.name} cannot be decoded; its transfer syntax is {syntax}.",
+        "Export the series uncompressed, or copy it again if it was damaged on the way.",
+    )
+
+
+def _no_dicom(name: str) -> InputError:
+    return InputError(
+        "no-dicom", f"{name} holds no DICOM image.", "Give the folder that holds the slices."
+    )

@@ -1,0 +1,145 @@
+"""The few header fields of a DICOM file that decide how it is stacked."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from .itk import quiet_itk
+
+META_BYTES = 4096
+LONG_VR = (b"OB", b"OW", b"OF", b"SQ", b"UT", b"UN")
+META_ELEMENTS = {0x0002: "sop_class", 0x0010: "transfer_syntax"}
+UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceHeader:
+    """What one file says of itself; empty tuples where it says nothing.
+
+    ``position`` is in LPS mm, ``orientation`` holds the row and column direction, and
+    ``pixel_spacing_mm`` the distance between rows, then between columns. ``pixel_type`` is
+    SimpleITK's code of the rescaled pixels, ``is_cut`` tells that the pixels are incomplete.
+    """
+
+    path: Path
+    series_uid: str
+    description: str
+    modality: str
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    is_localizer: bool
+    is_cut: bool
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    pixel_spacing_mm: tuple[float, ...]
+    thickness_mm: float
+    rescale: tuple[float, ...]
+    pixel_type: int
+
+
+def read_header(path: Path) -> SliceHeader | None:
+    """Read the header of a DICOM image; None where the file is no DICOM image or is damaged."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    with quiet_itk():
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:
+            return None
+    rows, columns = _whole(reader, "0028|0010"), _whole(reader, "0028|0011")
+    frames, samples = _whole(reader, "0028|0008", 1), _whole(reader, "0028|0002", 1)
+    pixel_bytes = rows * columns * frames * samples * _whole(reader, "0028|0100", 16) // 8
+    return SliceHeader(
+        path=path,
+        series_uid=_text(reader, "0020|000e"),
+        description=_text(reader, "0008|103e"),
+        modality=_text(reader, "0008|0060"),
+        rows=rows,
+        columns=columns,
+        frames=frames,
+        samples=samples,
+        is_localizer="LOCALIZER" in _text(reader, "0008|0008").upper().split("\\"),
+        is_cut=_is_cut(path, pixel_bytes),
+        position=_numbers(reader, "0020|0032", 3),
+        orientation=_numbers(reader, "0020|0037", 6),
+        pixel_spacing_mm=_numbers(reader, "0028|0030", 2),
+        thickness_mm=(_numbers(reader, "0018|0050", 1) or (0.0,))[0],
+        rescale=_numbers(reader, "0028|1053", 1) + _numbers(reader, "0028|1052", 1),
+        pixel_type=reader.GetPixelID(),
+    )
+
+
+def file_meta(path: Path) -> dict[str, str]:
+    """Return ``sop_class`` and ``transfer_syntax`` as far as the file's meta group gives them.
+
+    It is always stored as explicit little endian (PS3.10, section 7.1), so it can be read also
+    where nothing else of the file can.
+    """
+    with path.open("rb") as file:
+        head = file.read(META_BYTES)
+    found: dict[str, str] = {}
+    place = 132 if head[128:132] == b"DICM" else len(head)
+    while place + 12 <= len(head):
+        group, element, kind, length = struct.unpack_from("<HH2sH", head, place)
+        start = place + 8
+        if kind in LONG_VR:
+            (length,) = struct.unpack_from("<I", head, start)
+            start += 4
+        if group != 2:
+            break
+        if element in META_ELEMENTS:
+            value = head[start : start + length].decode("ascii", "replace")
+            found[META_ELEMENTS[element]] = value.strip("\0 ")
+        place = start + length
+    return found
+
+
+def transfer_syntax_name(uid: str) -> str:
+    """Return ``"JPEG 2000 ... (1.2.840...)"``, or the bare UID where pydicom is not at hand."""
+    if not uid:
+        return "not given"
+    try:
+        from pydicom.uid import UID
+    except ImportError:
+        return uid
+    name = UID(uid).name
+    return uid if name == uid else f"{name} ({uid})"
+
+
+def _is_cut(path: Path, pixel_bytes: int) -> bool:
+    """Tell whether uncompressed pixels need more bytes than the whole file has."""
+    if path.stat().st_size >= pixel_bytes:
+        return False
+    return file_meta(path).get("transfer_syntax", UNCOMPRESSED[0]) in UNCOMPRESSED
+
+
+def _text(reader: sitk.ImageFileReader, key: str) -> str:
+    if not reader.HasMetaDataKey(key):
+        return ""
+    raw = str(reader.GetMetaData(key)).encode("utf-8", "surrogateescape")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    # Control characters in a description could drive the user's terminal.
+    return "".join(letter for letter in text if letter.isprintable()).strip()
+
+
+def _numbers(reader: sitk.ImageFileReader, key: str, count: int) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in _text(reader, key).split("\\"))
+    except ValueError:
+        return ()
+    return values if len(values) == count else ()
+
+
+def _whole(reader: sitk.ImageFileReader, key: str, default: int = 0) -> int:
+    values = _numbers(reader, key, 1)
+    return int(values[0]) if values else default

@@ -1,0 +1,229 @@
+"""Images in: DICOM, NIfTI, NRRD, MetaImage and pictures. Labelmaps, images and texts out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import SimpleITK as sitk
+
+from . import dicom, image_file
+from .atomic import atomic_path, suffix_of, write_text_atomic
+from .checks import Notice, notice_unknown_orientation, refuse_channels, refuse_tiny
+from .errors import InputError
+from .itk import from_sitk, quiet_itk, to_sitk
+from .labelmap_file import write_image_atomic, write_labelmap
+from .volume import Array, Volume
+
+__all__ = [
+    "ReadResult",
+    "atomic_path",
+    "from_sitk",
+    "read",
+    "to_sitk",
+    "write_image_atomic",
+    "write_labelmap",
+    "write_text_atomic",
+]
+
+PICTURES = {
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".bmp": "BMP",
+}
+JPEG_END = b"\xff\xd9"
+JPEG_TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadResult:
+    """What a file or folder held.
+
+    Parameters
+    ----------
+    volume : Volume
+        Voxels as stored, after rescale; ``isdmae.checks.prepare_hu`` cleans and checks them.
+    notices : tuple of Notice
+        Warnings of the reader.
+    source : mapping of str to str
+        ``format``, and for DICOM ``series_uid``, ``series_description`` and ``modality``.
+        Read-only; nothing in it names the patient.
+    """
+
+    volume: Volume
+    notices: tuple[Notice, ...]
+    source: Mapping[str, str]
+
+
+def read(
+    path: str | os.PathLike[str], *, series_uid: str | None = None, allow_gaps: bool = False
+) -> ReadResult:
+    """Read one scan or picture.
+
+    Parameters
+    ----------
+    path : path
+        A folder with a DICOM series, one DICOM file of it, or a file whose suffix is .nii, .nii.gz,
+        .nrrd, .nhdr, .mha, .mhd, .png, .tif, .tiff, .jpg, .jpeg or .bmp.
+    series_uid : str, optional
+        The series to take from a folder with several.
+    allow_gaps : bool
+        Interpolate missing DICOM slices instead of refusing them.
+
+    Returns
+    -------
+    ReadResult
+        Pictures have shape (1, j, i), ``is_hu`` False and 1 mm pixels.
+
+    Raises
+    ------
+    InputError
+        Where there is nothing to read or it cannot be read rightly.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scan = Path(folder) / "scan.nii.gz"
+    ...     write_image_atomic(scan, to_sitk(Volume(array=np.zeros((3, 4, 5), np.int16))))
+    ...     result = read(scan)
+    >>> result.volume.shape, result.source["format"]
+    ((3, 4, 5), 'NIfTI')
+    """
+    path = Path(path)
+    try:
+        _refuse_missing(path)
+        return _read(path, series_uid, allow_gaps)
+    except OSError as error:
+        raise InputError(
+            "not-readable",
+            f"{path.name} cannot be read: {error.strerror or error}.",
+            "Check that you may read it and everything in it.",
+        ) from error
+
+
+def _read(path: Path, series_uid: str | None, allow_gaps: bool) -> ReadResult:
+    if path.is_dir():
+        return _read_dicom(path, series_uid, allow_gaps)
+    suffix = suffix_of(path)
+    if suffix in image_file.FORMATS:
+        return _read_image(path)
+    if suffix in PICTURES:
+        return _read_picture(path, PICTURES[suffix])
+    if suffix == ".dcm" or dicom.is_dicom(path):
+        return _read_dicom(path.parent, series_uid or dicom.series_of(path), allow_gaps)
+    known = ", ".join([*image_file.FORMATS, *PICTURES])
+    raise InputError(
+        "unknown-format",
+        f"{path.name} is of no known format.",
+        f"Give a DICOM folder or one of {known}.",
+    )
+
+
+def _refuse_missing(path: Path) -> None:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "bad-file-name",
+            "The path holds characters that are not valid Unicode.",
+            "Rename the file or folder.",
+        ) from error
+    if path.is_dir():
+        return
+    if not path.is_file():
+        raise InputError(
+            "missing-file", f"{path.name} does not exist.", "Check the path for a slip."
+        )
+    # ITK does not tell a file that may not be read from one that is damaged.
+    with path.open("rb"):
+        pass
+
+
+def _read_dicom(folder: Path, series_uid: str | None, allow_gaps: bool) -> ReadResult:
+    series = dicom.read_series(folder, series_uid, allow_gaps=allow_gaps)
+    source = {
+        "format": "DICOM",
+        "series_uid": series.info.uid,
+        "series_description": series.info.description,
+        "modality": series.info.modality,
+    }
+    return ReadResult(volume=series.volume, notices=series.notices, source=MappingProxyType(source))
+
+
+def _read_image(path: Path) -> ReadResult:
+    loaded = image_file.load_image(path)
+    notices = () if loaded.has_orientation else (notice_unknown_orientation(path.name),)
+    return ReadResult(
+        volume=from_sitk(loaded.image),
+        notices=notices,
+        source=MappingProxyType({"format": loaded.format}),
+    )
+
+
+def _read_picture(path: Path, name: str) -> ReadResult:
+    _refuse_cut_picture(path)
+    try:
+        with quiet_itk():
+            image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(
+            "unreadable-file",
+            f"{path.name} cannot be read as {name}: it is damaged, cut short, or another kind of "
+            "file.",
+            "Save it again as an 8- or 16-bit grey PNG.",
+        ) from error
+    if image.GetDimension() != 2:
+        raise InputError(
+            "several-pages",
+            f"{path.name} holds {image.GetSize()[2]} pages; one picture is needed.",
+            "Save one page by itself, or give the CT as DICOM, NIfTI or NRRD.",
+        )
+    grey = _to_grey(sitk.GetArrayFromImage(image), path.name)
+    if grey.dtype.kind == "f" and not np.isfinite(grey).all():
+        raise InputError(
+            "not-finite", f"{path.name} holds NaN or infinite values.", "Save the picture again."
+        )
+    volume = Volume(array=grey[np.newaxis], is_hu=False)
+    refuse_tiny(volume)
+    return ReadResult(volume=volume, notices=(), source=MappingProxyType({"format": name}))
+
+
+def _to_grey(pixels: Array, name: str) -> Array:
+    """Return (j, i) from (j, i) or (j, i, channels), the colours equal, the opacity constant."""
+    if pixels.ndim == 2:
+        return pixels
+    colours, alpha = pixels[..., :3], pixels[..., 3:]
+    if colours.shape[-1] != 3 or (colours != colours[..., :1]).any():
+        refuse_channels(pixels.shape[-1], name)
+    if alpha.size and (alpha != alpha.flat[0]).any():
+        raise InputError(
+            "transparent-picture",
+            f"{name} is transparent in parts.",
+            "Save it again as an 8- or 16-bit grey PNG.",
+        )
+    return np.ascontiguousarray(colours[..., 0])
+
+
+def _refuse_cut_picture(path: Path) -> None:
+    """Raise ``InputError`` for cut JPEG and BMP files, which ITK fills up without an error."""
+    with path.open("rb") as file:
+        head = file.read(6)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - JPEG_TAIL_BYTES))
+        tail = file.read()
+    cut_jpeg = head[:2] == b"\xff\xd8" and JPEG_END not in tail
+    cut_bmp = head[:2] == b"BM" and int.from_bytes(head[2:6], "little") > size
+    if cut_jpeg or cut_bmp:
+        raise InputError(
+            "damaged-file",
+            f"{path.name} ({size} bytes) is cut short.",
+            "Copy or download it again.",
+        )

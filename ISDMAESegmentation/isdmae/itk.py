@@ -1,0 +1,107 @@
+"""Between ``Volume`` and SimpleITK: the only conversions, and a quiet ITK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .errors import InputError, ResourceError
+from .volume import Volume
+
+
+def to_sitk(volume: Volume) -> sitk.Image:
+    """Return a 3D SimpleITK image with the same voxels and grid.
+
+    bool becomes uint8 and float16 becomes float32, which ITK does not know.
+    """
+    array = volume.array
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
+    elif array.dtype == np.float16:
+        array = array.astype(np.float32)
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    image = sitk.GetImageFromArray(native)
+    image.SetSpacing(volume.spacing_mm)
+    image.SetOrigin(volume.origin_mm)
+    image.SetDirection(volume.direction.ravel().tolist())
+    return image
+
+
+def from_sitk(image: sitk.Image, *, is_hu: bool = True) -> Volume:
+    """Return a volume with the same voxels and grid.
+
+    A 2D image becomes one slice, shape (1, j, i), 1 mm thick.
+
+    Raises
+    ------
+    InputError
+        Where the axes are not at right angles, or a spacing is not positive.
+    """
+    array = sitk.GetArrayFromImage(image)
+    spacing, origin = image.GetSpacing(), image.GetOrigin()
+    direction = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)
+    if image.GetDimension() == 2:
+        array = array[np.newaxis]
+        spacing, origin = (*spacing, 1.0), (*origin, 0.0)
+        flat, direction = direction, np.eye(3)
+        direction[:2, :2] = flat
+    off = float(np.abs(direction.T @ direction - np.eye(3)).max())
+    if not off <= 1e-3:
+        raise not_orthonormal("the image", off)
+    try:
+        return Volume(
+            array=array, spacing_mm=spacing, origin_mm=origin, direction=direction, is_hu=is_hu
+        )
+    except ValueError as error:
+        raise InputError(
+            "bad-grid", str(error), "Export the image again from its source."
+        ) from error
+
+
+def not_orthonormal(name: str, off: float | None = None) -> InputError:
+    """Return the error for axes that are not at right angles, ``off`` their largest cosine."""
+    amount = "" if off is None else f" (off by {off:.2g})"
+    return InputError(
+        "not-orthonormal",
+        f"The axes of {name} are not at right angles{amount}.",
+        "Resample it to a straight grid, or convert it again from DICOM with dcm2niix.",
+    )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether ITK failed for want of memory; it says so in words only."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in text or "bad_alloc" in text
+
+
+def not_enough_memory(name: str) -> ResourceError:
+    """Return the error for an image that does not fit into memory."""
+    return ResourceError(
+        "out-of-memory",
+        f"There is not enough memory to read {name}.",
+        "Close other programs, or crop the image first.",
+    )
+
+
+def damaged_file(path: Path, how: str) -> InputError:
+    """Return the error for a file that ``how`` says to be damaged or cut short."""
+    return InputError(
+        "damaged-file",
+        f"{path.name} ({path.stat().st_size} bytes) {how}.",
+        "Copy or download it again.",
+    )
+
+
+@contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Keep ITK's own warnings off stderr: we say what matters in our own words."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)

@@ -1,0 +1,118 @@
+"""Names, colours and SNOMED CT codes of everything that we segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+CONTEXT_NAME = "ISD-MAE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """A SNOMED CT concept: ``value`` is the concept id, ``meaning`` its preferred term."""
+
+    value: str
+    meaning: str
+    scheme: str = "SCT"
+
+    def __post_init__(self) -> None:
+        if any("^" in part or "~" in part for part in (self.value, self.meaning, self.scheme)):
+            raise ValueError(
+                "A code may not hold '^' or '~': they separate the terminology string."
+            )
+
+    def triplet(self) -> str:
+        return f"{self.scheme}^{self.value}^{self.meaning}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """One structure of a labelmap.
+
+    ``value`` is the voxel value (1..255), ``colour`` is RGB in 0..255. ``category``, ``type`` and
+    ``modifier`` follow the DICOM Segmentation Storage IOD (Segmented Property Category, Type, and
+    Type Modifier), so that Slicer's own DICOM export has what it needs.
+    """
+
+    value: int
+    name: str
+    colour: tuple[int, int, int]
+    category: Code
+    type: Code
+    modifier: Code | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.value <= 255:
+            raise ValueError(f"Label value {self.value} is outside 1..255.")
+        if not self.name:
+            raise ValueError("A label needs a name.")
+        if len(self.colour) != 3 or not all(0 <= channel <= 255 for channel in self.colour):
+            raise ValueError(f"Colour {self.colour} is not RGB in 0..255.")
+
+    @property
+    def segment_id(self) -> str:
+        """Identifier that stays the same from run to run: ``left_lung``."""
+        return self.name.replace(" ", "_")
+
+    def terminology(self) -> str:
+        """Serialised terminology entry as 3D Slicer stores it in a segment's tag."""
+        modifier = self.modifier.triplet() if self.modifier else "^^"
+        return (
+            f"{CONTEXT_NAME}~{self.category.triplet()}~{self.type.triplet()}~{modifier}"
+            f"~Anatomic codes - DICOM master list~^^~^^"
+        )
+
+
+ANATOMY = Code(value="123037004", meaning="Anatomical Structure")
+ABNORMALITY = Code(value="49755003", meaning="Morphologically Altered Structure")
+LUNG = Code(value="39607008", meaning="Lung")
+LEFT = Code(value="7771000", meaning="Left")
+RIGHT = Code(value="24028007", meaning="Right")
+
+LEFT_LUNG = Label(
+    value=1, name="left lung", colour=(86, 160, 211), category=ANATOMY, type=LUNG, modifier=LEFT
+)
+RIGHT_LUNG = Label(
+    value=2, name="right lung", colour=(128, 196, 108), category=ANATOMY, type=LUNG, modifier=RIGHT
+)
+TRACHEA = Label(
+    value=3,
+    name="trachea",
+    colour=(182, 228, 255),
+    category=ANATOMY,
+    type=Code(value="44567001", meaning="Trachea"),
+)
+CONSOLIDATION = Label(
+    value=4,
+    name="consolidation",
+    colour=(214, 96, 77),
+    category=ABNORMALITY,
+    type=Code(value="95436008", meaning="Lung consolidation"),
+)
+GROUND_GLASS = Label(
+    value=5,
+    name="ground-glass opacity",
+    colour=(244, 165, 130),
+    category=ABNORMALITY,
+    type=Code(value="50196008", meaning="Ground glass opacity"),
+)
+NODULE = Label(
+    value=6,
+    name="nodule",
+    colour=(255, 221, 77),
+    category=ABNORMALITY,
+    type=Code(value="27925004", meaning="Nodule"),
+)
+
+LUNGS = (LEFT_LUNG, RIGHT_LUNG)
+
+
+def check_unique(labels: Iterable[Label]) -> tuple[Label, ...]:
+    """Return ``labels`` as a tuple; ValueError where two share a value or a name."""
+    labels = tuple(labels)
+    for attribute in ("value", "name"):
+        seen = [getattr(label, attribute) for label in labels]
+        if len(set(seen)) != len(seen):
+            raise ValueError(f"Two labels share a {attribute}: {seen}.")
+    return labels
