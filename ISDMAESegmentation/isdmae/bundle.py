@@ -1,0 +1,236 @@
+"""A model as a folder: ``model.safetensors`` (weights) and ``model.json`` (all the rest).
+
+Nothing in a bundle is executed. ``model.json`` is read against the strict schema of `BundleInfo`,
+the weights are checked against their SHA-256 and against the exact tensor names, shapes and types
+of the network that ``model.json`` describes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .errors import InputError
+from .labels import Label, check_unique
+from .networks.unet import UNetConfig
+from .postprocess import PostprocessConfig
+from .preprocess import PreprocessConfig
+from .schema import from_plain, to_plain
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .networks.segmenter import Segmenter
+
+INFO_NAME = "model.json"
+WEIGHTS_NAME = "model.safetensors"
+LARGEST_INFO_BYTES = 1_000_000
+LARGEST_WEIGHTS_BYTES = 4_000_000_000
+MODELS_VARIABLE = "ISDMAE_MODELS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """A data set that the weights learnt from."""
+
+    name: str
+    licence: str
+    citation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A measured result: on what, which metric, its value and what was counted."""
+
+    data: str
+    metric: str
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """Size and SHA-256 of ``model.safetensors``."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleInfo:
+    """The content of ``model.json``."""
+
+    format_version: Literal[1] = 1
+    name: str
+    title: str
+    description: str
+    """One sentence on what the model finds."""
+    version: str
+    licence: str
+    non_commercial: bool
+    takes: tuple[Literal["ct", "picture"], ...]
+    labels: tuple[Label, ...]
+    network: UNetConfig
+    preprocess: PreprocessConfig
+    postprocess: PostprocessConfig
+    training_sets: tuple[TrainingSet, ...]
+    results: tuple[Result, ...] = ()
+    command: str = ""
+    """The command that trained it."""
+    weights: WeightsFile
+
+    def __post_init__(self) -> None:
+        check_unique(self.labels)
+        if [label.value for label in self.labels] != list(range(1, len(self.labels) + 1)):
+            raise ValueError("label values must count 1, 2, 3, ... in the order of the classes")
+        if not self.name or any(character in self.name for character in "/\\\0"):
+            raise ValueError(f"'{self.name}' is no name for a model")
+        if self.network.in_channels != self.preprocess.channel_count(self.network.spatial_dims):
+            raise ValueError("the network's input channels differ from the preprocessing's")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle in ``folder``."""
+
+    folder: Path
+    info: BundleInfo
+
+    def load_network(self) -> Segmenter:
+        """Build the network and fill it with the verified weights, on the CPU in float32."""
+        from .networks.segmenter import Segmenter
+
+        network = Segmenter(self.info.network, classes=len(self.info.labels) + 1)
+        network.load_state_dict(_read_weights(self, network.state_dict()))
+        return network.eval()
+
+
+def models_folders() -> list[Path]:
+    """Return the folders searched for bundles by name, first match wins.
+
+    ``ISDMAE_MODELS`` (several, separated as in PATH), then the models that came with the package:
+    beside it in the Slicer module, or installed as ``isdmae_models``.
+    """
+    named = [Path(part) for part in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if part]
+    home = Path(__file__).resolve().parents[1]
+    return [*named, home / "Resources" / "Models", home / "isdmae_models"]
+
+
+def list_bundles() -> list[Bundle]:
+    """Return every readable bundle of the search folders, by name, each name once."""
+    found: dict[str, Bundle] = {}
+    for folder in models_folders():
+        for info in sorted(folder.glob(f"*/{INFO_NAME}")):
+            try:
+                found.setdefault(info.parent.name, read_bundle(info.parent))
+            except InputError:
+                continue
+    return [found[name] for name in sorted(found)]
+
+
+def find_bundle(model: str | Path) -> Bundle:
+    """Return the bundle of a name or a folder.
+
+    Raises
+    ------
+    InputError
+        ``no-model`` with the names that exist, or what is wrong with the bundle.
+    """
+    if Path(model).is_dir():
+        return read_bundle(Path(model))
+    if Path(str(model)).name == str(model):
+        for folder in models_folders():
+            if (folder / str(model) / INFO_NAME).is_file():
+                return read_bundle(folder / str(model))
+    names = ", ".join(bundle.folder.name for bundle in list_bundles()) or "none"
+    raise InputError(
+        "no-model",
+        f"There is no model '{model}' (found: {names}).",
+        f"Give one of these names, the folder of a model, or set {MODELS_VARIABLE}.",
+    )
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and check ``model.json``; the weights are checked when they are loaded."""
+    path = folder / INFO_NAME
+    try:
+        if path.stat().st_size > LARGEST_INFO_BYTES:
+            raise _bad_bundle(folder, f"{INFO_NAME} is larger than {LARGEST_INFO_BYTES} bytes")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _bad_bundle(folder, f"{INFO_NAME} cannot be read ({error})") from error
+    return Bundle(folder, from_plain(BundleInfo, data, INFO_NAME))
+
+
+def verify(bundle: Bundle) -> None:
+    """Check hash, tensor names, shapes and types; InputError says what differs."""
+    bundle.load_network()
+
+
+def write_bundle(folder: Path, info: dict[str, Any], weights: dict[str, Tensor]) -> Bundle:
+    """Write a bundle; ``info`` is the plain content of ``model.json`` without ``weights``.
+
+    Raises
+    ------
+    InputError
+        Where ``info`` breaks the schema or the weights do not fit the network.
+    """
+    from safetensors.torch import save
+
+    from .atomic import atomic_path
+
+    data = save({name: value.detach().cpu().contiguous() for name, value in weights.items()})
+    size = WeightsFile(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    checked = from_plain(BundleInfo, {**info, "weights": to_plain(size)}, INFO_NAME)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / WEIGHTS_NAME, overwrite=True) as temporary:
+        temporary.write_bytes(data)
+    text = json.dumps(to_plain(checked), indent=2, ensure_ascii=False) + "\n"
+    with atomic_path(folder / INFO_NAME, overwrite=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    bundle = Bundle(folder, checked)
+    verify(bundle)
+    return bundle
+
+
+def _bad_bundle(folder: Path, message: str) -> InputError:
+    return InputError(
+        "bad-bundle",
+        f"The model in '{folder.name}' cannot be used: {message}.",
+        "Copy or export the model again.",
+    )
+
+
+def _read_weights(bundle: Bundle, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    path = bundle.folder / WEIGHTS_NAME
+    if path.is_symlink() or not path.is_file():
+        raise _bad_bundle(bundle.folder, f"{WEIGHTS_NAME} is missing or a link")
+    if path.stat().st_size != bundle.info.weights.bytes:
+        raise _bad_bundle(bundle.folder, f"{WEIGHTS_NAME} has another size than {INFO_NAME} says")
+    if bundle.info.weights.bytes > LARGEST_WEIGHTS_BYTES:
+        raise _bad_bundle(bundle.folder, f"{WEIGHTS_NAME} is larger than any model of ours")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != bundle.info.weights.sha256:
+        raise _bad_bundle(bundle.folder, f"{WEIGHTS_NAME} does not match its SHA-256")
+    try:
+        tensors: dict[str, Tensor] = load(data)
+    except SafetensorError as error:
+        raise _bad_bundle(bundle.folder, f"{WEIGHTS_NAME} is damaged ({error})") from error
+    _check_tensors(bundle.folder, tensors, expected)
+    return tensors
+
+
+def _check_tensors(folder: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    if set(found) != set(expected):
+        odd = sorted(set(found) ^ set(expected))[0]
+        raise _bad_bundle(folder, f"the tensor '{odd[:80]}' is missing or unknown")
+    for name, tensor in expected.items():
+        if found[name].shape != tensor.shape or found[name].dtype != tensor.dtype:
+            raise _bad_bundle(folder, f"the tensor '{name}' has another shape or type")

@@ -1,0 +1,242 @@
+"""The command line: ``python -m isdmae predict | info | verify | phantom | serve``.
+
+Exit codes: 0 done, 1 a defect of ours, 2 bad usage or input, 3 out of resources, 4 cancelled.
+Modules that need torch are imported by the command that needs them: ``--help`` is at once there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from . import __version__
+from .errors import (
+    EXIT_CANCELLED,
+    EXIT_DEFECT,
+    EXIT_DONE,
+    EXIT_OUT_OF_RESOURCES,
+    Cancelled,
+    IsdmaeError,
+)
+
+log = logging.getLogger("isdmae")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    options = build_parser().parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.run
+        return command(options)
+    except IsdmaeError as error:
+        log.error("%s", error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        log.error("%s", Cancelled())
+        return EXIT_CANCELLED
+    except MemoryError:
+        log.error("The memory is not enough. Close other programs, or crop the scan.")
+        return EXIT_OUT_OF_RESOURCES
+    except Exception:
+        log.exception(
+            "This is a defect of isdmae %s; please report it with this text.", __version__
+        )
+        return EXIT_DEFECT
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(prog="isdmae", description="Segment chest CT.")
+    parser.add_argument("--version", action="version", version=f"isdmae {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_predict(commands)
+
+    info = commands.add_parser("info", help="show machine, devices and models")
+    info.add_argument("--json", action="store_true", help="one JSON object")
+    info.set_defaults(run=_info)
+
+    verify = commands.add_parser("verify", help="check a model's schema, hash and tensors")
+    verify.add_argument("model", help="name or folder of a model")
+    verify.set_defaults(run=_verify)
+
+    phantom = commands.add_parser("phantom", help="make a synthetic chest CT")
+    phantom.add_argument("output", type=Path, help="file to write (.nrrd, .nii.gz, .mha)")
+    phantom.add_argument("--seed", type=int, default=0, help="another seed is another patient")
+    phantom.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    phantom.set_defaults(run=_phantom)
+
+    serve = commands.add_parser("serve", help="worker: JSON lines on stdin and stdout")
+    serve.set_defaults(run=_serve)
+    return parser
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser("predict", help="segment a CT or a picture")
+    predict.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, PNG")
+    predict.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        action="append",
+        required=True,
+        help="labelmap to write: .nii.gz, .nrrd, .mha, .seg.nrrd; may be given several times",
+    )
+    predict.add_argument("--model", default="lungs", help="name or folder of a model")
+    predict.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    predict.add_argument("--precision", default="auto", choices=("auto", "float32"))
+    predict.add_argument("--preview", type=Path, help="PNG with the outlines on the CT")
+    predict.add_argument("--report", type=Path, help="JSON with volumes, versions and times")
+    predict.add_argument("--series-uid", help="which DICOM series of the folder")
+    predict.add_argument(
+        "--allow-gaps", action="store_true", help="interpolate missing DICOM slices"
+    )
+    predict.add_argument("--force", action="store_true", help="accept values that are not HU")
+    predict.add_argument("--progress", default="bar", choices=("bar", "json", "none"))
+    predict.add_argument("--overwrite", action="store_true", help="replace existing files")
+    predict.set_defaults(run=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from .job import PredictJob, Runner
+
+    job = PredictJob(
+        input=options.input,
+        outputs=tuple(options.output),
+        model=options.model,
+        device=options.device,
+        precision=options.precision,
+        preview=options.preview,
+        report=options.report,
+        series_uid=options.series_uid,
+        allow_gaps=options.allow_gaps,
+        force=options.force,
+        overwrite=options.overwrite,
+    )
+    asked = _stop_on_signals()
+    show = PROGRESS[options.progress]()
+    report = Runner().run(job, progress=show, stop=lambda: bool(asked))
+    if options.progress == "json":
+        _print_line({"event": "done", "report": report})
+        return EXIT_DONE
+    for notice in report["notices"]:
+        log.warning("Note: %s %s", notice["message"], notice["remedy"])
+    for name, volume in report["volumes_ml"].items():
+        log.info("%s: %.0f mL", name, volume)
+    log.info("%.1f s; wrote %s", sum(report["seconds"].values()), ", ".join(map(str, job.outputs)))
+    return EXIT_DONE
+
+
+def _stop_on_signals() -> list[int]:
+    """Collect SIGINT and SIGTERM, so that a run ends cleanly between two batches."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, ask)
+    return asked
+
+
+def _info(options: argparse.Namespace) -> int:
+    from .machine import describe, describe_in_words
+
+    facts = describe()
+    if options.json:
+        _print_line(facts)
+    else:
+        sys.stdout.write(describe_in_words(facts))
+    return EXIT_DONE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from .bundle import find_bundle, verify
+
+    bundle = find_bundle(options.model)
+    verify(bundle)
+    info = bundle.info
+    sys.stdout.write(f"{info.name} {info.version}: good (SHA-256 {info.weights.sha256})\n")
+    return EXIT_DONE
+
+
+def _phantom(options: argparse.Namespace) -> int:
+    from .io import to_sitk, write_image_atomic
+    from .phantom import PhantomConfig, make_phantom
+
+    phantom = make_phantom(PhantomConfig(seed=options.seed))
+    write_image_atomic(options.output, to_sitk(phantom.ct), overwrite=options.overwrite)
+    return EXIT_DONE
+
+
+def _serve(_options: argparse.Namespace) -> int:
+    from .worker import serve
+
+    return serve()
+
+
+def _print_line(content: Any) -> None:
+    sys.stdout.write(json.dumps(content) + "\n")
+    sys.stdout.flush()
+
+
+class TimeLeft:
+    """Seconds left from the share that is done; the first few percent say nothing yet."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def __call__(self, share: float) -> float | None:
+        spent = time.monotonic() - self._start
+        return None if share < 0.1 else spent * (1 - share) / share
+
+
+def json_progress() -> Callable[[str, float], None]:
+    """Return a progress function that prints JSON lines."""
+    left = TimeLeft()
+
+    def show(stage: str, share: float) -> None:
+        _print_line(progress_event(stage, share, left(share)))
+
+    return show
+
+
+def progress_event(stage: str, share: float, seconds_left: float | None) -> dict[str, Any]:
+    """Return a progress message; ``seconds_left`` is null as long as it is unknown."""
+    seconds = None if seconds_left is None else round(seconds_left, 1)
+    return {"event": "progress", "stage": stage, "share": round(share, 4), "seconds_left": seconds}
+
+
+def bar_progress() -> Callable[[str, float], None]:
+    """Return a progress function that draws a bar on stderr, or nothing where it is no terminal."""
+    if not sys.stderr.isatty():
+        return no_progress()
+    left = TimeLeft()
+
+    def show(stage: str, share: float) -> None:
+        filled = int(30 * share)
+        seconds = left(share)
+        rest = "" if seconds is None else f" {seconds:.0f} s left"
+        line = f"[{'#' * filled:<30}] {share:4.0%} {stage}{rest}"
+        sys.stderr.write(f"\r{line:<78}" + ("\n" if share >= 1 else ""))
+        sys.stderr.flush()
+
+    return show
+
+
+def no_progress() -> Callable[[str, float], None]:
+    """Return a progress function that shows nothing."""
+    return lambda stage, share: None
+
+
+PROGRESS = {"bar": bar_progress, "json": json_progress, "none": no_progress}

@@ -1,0 +1,159 @@
+"""One prediction from file to files: the same path for the command line and for the worker."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from . import __version__
+from .atomic import refuse_target, write_text_atomic
+from .bundle import find_bundle
+from .checks import Notice
+from .errors import InputError
+from .inference import Predictor, Progress, Segmentation, Stop, Stopwatch
+from .io import ReadResult, read, write_labelmap
+from .labelmap_file import refuse_suffix
+from .preview import write_preview
+from .schema import to_plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictJob:
+    """What to segment, with what, and where the results go."""
+
+    input: Path
+    outputs: tuple[Path, ...]
+    """Labelmaps; each suffix names its format (.nii.gz, .nrrd, .mha, .seg.nrrd; .png)."""
+    model: str = "lungs"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "float32"] = "auto"
+    preview: Path | None = None
+    report: Path | None = None
+    series_uid: str | None = None
+    allow_gaps: bool = False
+    force: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.outputs:
+            raise ValueError("at least one output is needed")
+
+
+class Runner:
+    """Runs jobs one after the other and keeps the last model loaded."""
+
+    def __init__(self) -> None:
+        self._key: tuple[str, str, str] | None = None
+        self._predictor: Predictor | None = None
+
+    def predictor(self, model: str, device: str, precision: str) -> Predictor:
+        """Return the model on the device, loaded now or before."""
+        key = (str(find_bundle(model).folder.resolve()), device, precision)
+        if self._predictor is None or key != self._key:
+            self._predictor = Predictor(model, device=device, precision=precision)
+            self._key = key
+        return self._predictor
+
+    def run(
+        self, job: PredictJob, *, progress: Progress | None = None, stop: Stop | None = None
+    ) -> dict[str, Any]:
+        """Do one job and return its report.
+
+        Every output is refused before anything is computed, and appears under its name only
+        when it is complete.
+
+        Raises
+        ------
+        IsdmaeError
+            See `isdmae.errors`; nothing half-written is left.
+        """
+        refuse_outputs(job)
+        watch = Stopwatch()
+        report = progress or (lambda stage, share: None)
+        with watch("load model"):
+            report("load model", 0.0)
+            predictor = self.predictor(job.model, job.device, job.precision)
+        with watch("read"):
+            report("read", 0.01)
+            scan = read(job.input, series_uid=job.series_uid, allow_gaps=job.allow_gaps)
+        for path in job.outputs:
+            refuse_suffix(path, scan.volume.shape[::-1])
+        result = predictor.segment(scan.volume, force=job.force, progress=progress, stop=stop)
+        with watch("write"):
+            report("write", 0.97)
+            for path in job.outputs:
+                write_labelmap(path, result.labelmap, result.labels, overwrite=job.overwrite)
+        if job.preview is not None:
+            with watch("preview"):
+                write_preview(
+                    job.preview,
+                    scan.volume,
+                    result.labelmap,
+                    result.labels,
+                    overwrite=job.overwrite,
+                )
+        content = make_report(job, scan, result, watch.seconds)
+        if job.report is not None:
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            write_text_atomic(job.report, text, overwrite=job.overwrite)
+        return content
+
+
+def refuse_outputs(job: PredictJob) -> None:
+    """Raise InputError for an output that cannot be written, before the work is done."""
+    targets = [*job.outputs, *(path for path in (job.preview, job.report) if path is not None)]
+    if len({path.absolute() for path in targets}) != len(targets):
+        raise InputError("same-output", "Two outputs have one name.", "Give each its own name.")
+    for path in targets:
+        refuse_target(path, job.overwrite)
+
+
+def make_report(
+    job: PredictJob, scan: ReadResult, result: Segmentation, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return all that a third person needs to repeat the run; nothing that names the patient."""
+    import SimpleITK
+    import torch
+
+    volume, bundle = scan.volume, result.bundle
+    notices: list[Notice] = [*scan.notices, *result.notices]
+    return {
+        "status": result.status,
+        "volumes_ml": {name: round(value, 1) for name, value in result.volumes_ml.items()},
+        "notices": to_plain(notices),
+        "input": {
+            **scan.source,
+            "shape_kji": list(volume.shape),
+            "spacing_mm_ijk": list(volume.spacing_mm),
+            "orientation": volume.orientation,
+            "oblique_deg": round(volume.obliquity_deg, 3),
+            "is_hu": volume.is_hu,
+        },
+        "model": {
+            "name": bundle.info.name,
+            "version": bundle.info.version,
+            "licence": bundle.info.licence,
+            "non_commercial": bundle.info.non_commercial,
+            "sha256": bundle.info.weights.sha256,
+        },
+        "options": {"force": job.force, "allow_gaps": job.allow_gaps},
+        "machine": {
+            "device": str(result.device.device),
+            "device_reason": result.device.reason,
+            "precision": result.precision,
+            "threads": result.threads,
+            "system": platform.platform(),
+        },
+        "cleaning_voxels": to_plain(result.cleaning),
+        "seconds": {name: round(value, 3) for name, value in {**seconds, **result.seconds}.items()},
+        "versions": {
+            "isdmae": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "simpleitk": SimpleITK.Version.VersionString(),
+        },
+    }

@@ -1,0 +1,124 @@
+"""MetaImage headers (.mha, .mhd), checked before ITK sees them.
+
+ITK's parser writes outside its memory where a header contradicts itself, and reads a damaged
+compressed file as other values.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from pathlib import Path
+
+from .errors import InputError
+from .itk import damaged_file
+
+SUFFIXES = (".mha", ".mhd")
+CHUNK_BYTES = 1 << 20
+LONGEST_LINE = 4096
+MOST_LINES = 200
+# field -> how many numbers it holds, as a power of the number of dimensions
+NUMBERS = {
+    "dimsize": 1,
+    "offset": 1,
+    "position": 1,
+    "origin": 1,
+    "elementspacing": 1,
+    "elementsize": 1,
+    "centerofrotation": 1,
+    "transformmatrix": 2,
+    "orientation": 2,
+    "rotation": 2,
+}
+
+
+def check_header(path: Path) -> None:
+    """Raise ``InputError`` where the header is no consistent one of a 2D, 3D or 4D image."""
+    fields, _ = _read_header(path)
+    if not _is_consistent(fields):
+        raise InputError(
+            "unreadable-file",
+            f"{path.name} cannot be read as MetaImage: its header is damaged, or it is another "
+            "kind of file.",
+            "Copy or download it again, or give it the suffix of its true format.",
+        )
+
+
+def refuse_cut(path: Path, promised: int) -> None:
+    """Raise ``InputError`` where the file, or the one it names, holds under ``promised`` bytes.
+
+    A damaged compressed one raises ``EOFError`` or ``zlib.error``.
+    """
+    fields, start = _read_header(path)
+    place = fields["elementdatafile"]
+    local = place.upper() == "LOCAL"
+    data = path if local else path.parent / place
+    if place.upper().startswith("LIST") or "%" in place:
+        return  # One file for each slice; ITK itself reports those that are missing or short.
+    if not data.is_file():
+        raise InputError(
+            "missing-file",
+            f"{path.name} names {place} as the file of its voxels, which is not there.",
+            "Put both files into one folder.",
+        )
+    start = start if local else 0
+    if fields.get("compresseddata", "").lower() == "true":
+        held = _inflated_size(data, start)
+    else:
+        held = data.stat().st_size - start
+    if held < promised:
+        raise damaged_file(path, f"holds {held} of {promised} bytes")
+
+
+def _read_header(path: Path) -> tuple[dict[str, str], int]:
+    """Return the fields, their names in lower case, and the byte at which local voxels start."""
+    fields: dict[str, str] = {}
+    with path.open("rb") as file:
+        for _ in range(MOST_LINES):
+            line = file.readline(LONGEST_LINE)
+            key, _, value = line.decode("latin-1").partition("=")
+            fields[key.strip().lower()] = value.strip()
+            if not line or "elementdatafile" in fields:
+                break
+        return fields, file.tell()
+
+
+def _is_consistent(fields: dict[str, str]) -> bool:
+    dimensions = fields.get("ndims", "")
+    if dimensions not in ("2", "3", "4") or not fields.get("elementdatafile"):
+        return False
+    if not fields.get("elementtype", "").startswith("MET_") or "dimsize" not in fields:
+        return False
+    lengths = fields["dimsize"].split()
+    if not all(length.isdecimal() and int(length) > 0 for length in lengths):
+        return False
+    return all(
+        _count_numbers(fields[name]) == int(dimensions) ** power
+        for name, power in NUMBERS.items()
+        if name in fields
+    )
+
+
+def _count_numbers(text: str) -> int:
+    """Return how many finite numbers a field holds, -1 where something else is among them."""
+    try:
+        numbers = [float(part) for part in text.split()]
+    except ValueError:
+        return -1
+    return len(numbers) if all(map(math.isfinite, numbers)) else -1
+
+
+def _inflated_size(path: Path, start: int) -> int:
+    """Inflate a zlib or gzip stream to its end, which checks its checksum; return its size."""
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    held = 0
+    with path.open("rb") as file:
+        file.seek(start)
+        while not stream.eof:
+            chunk = file.read(CHUNK_BYTES)
+            if not chunk:
+                raise EOFError
+            while chunk:
+                held += len(stream.decompress(chunk, CHUNK_BYTES))
+                chunk = stream.unconsumed_tail
+    return held

@@ -1,0 +1,128 @@
+"""A picture of a result to look at: three axial, one coronal and two sagittal slices, outlined.
+
+Slices are shown as radiologists read them: the patient's right on the viewer's left, anterior and
+superior up; sagittal slices look to the left.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from .io import write_image_atomic
+from .labels import Label
+from .postprocess import bounding_box
+from .volume import Array, Volume, to_lps_order
+
+PANEL_PX = 360
+WINDOW_HU = (-1350.0, 150.0)
+LETTERS = {
+    "R": ("11110", "10001", "10001", "11110", "10100", "10010", "10001"),
+    "A": ("01110", "10001", "10001", "11111", "10001", "10001", "10001"),
+}
+
+
+def write_preview(
+    path: str | os.PathLike[str],
+    image: Volume,
+    labelmap: Volume,
+    labels: Sequence[Label],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write the montage as PNG; errors as in `isdmae.io.write_image_atomic`."""
+    picture = sitk.GetImageFromArray(montage(image, labelmap, labels), isVector=True)
+    write_image_atomic(path, picture, overwrite=overwrite)
+
+
+def montage(image: Volume, labelmap: Volume, labels: Sequence[Label]) -> Array:
+    """Return the picture, uint8 (rows, columns, 3).
+
+    Parameters
+    ----------
+    image, labelmap : Volume
+        On one grid; a picture gives one panel.
+    labels : sequence of Label
+        Colours of the outlines.
+    """
+    turned, order = to_lps_order(image)
+    values = order.apply(labelmap.array)
+    if not image.is_hu:
+        return _panel(turned.array[0], values[0], (1.0, 1.0), labels, _window(turned), "R")
+    window = _window(turned)
+    dx, dy, dz = turned.spacing_mm
+    upper, middle, lower = _positions(values, 0, (0.8, 0.5, 0.2))
+    (coronal,) = _positions(values, 1, (0.5,))
+    sagittal = _positions(values, 2, (0.22, 0.78))
+    axial = [
+        _panel(turned.array[k], values[k], (dy, dx), labels, window, "R")
+        for k in (upper, middle, lower)
+    ]
+    others = [
+        _panel(turned.array[::-1, coronal], values[::-1, coronal], (dz, dx), labels, window, "R")
+    ]
+    others += [
+        _panel(turned.array[::-1, :, i], values[::-1, :, i], (dz, dy), labels, window, "A")
+        for i in sagittal
+    ]
+    return np.vstack([np.hstack(axial), np.hstack(others)])
+
+
+def _window(volume: Volume) -> tuple[float, float]:
+    if volume.is_hu:
+        return WINDOW_HU
+    return float(volume.array.min()), float(volume.array.max())
+
+
+def _positions(values: Array, axis: int, shares: Sequence[float]) -> list[int]:
+    """Return slices along ``axis`` at these shares of the labelled extent, or of the volume."""
+    span = bounding_box(values)[axis] if values.any() else slice(0, values.shape[axis])
+    return [span.start + int(share * (span.stop - span.start - 1)) for share in shares]
+
+
+def _panel(
+    image: Array,
+    values: Array,
+    pixel_mm: tuple[float, float],
+    labels: Sequence[Label],
+    window: tuple[float, float],
+    letter: str,
+) -> Array:
+    """Return a square RGB panel of one slice, isotropic, centred on black."""
+    size = [length * mm for length, mm in zip(image.shape, pixel_mm, strict=True)]
+    scale = PANEL_PX / max(size)
+    zoom = [scale * mm for mm in pixel_mm]
+    low, high = window
+    grey = np.clip((image.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+    grey = ndimage.zoom(grey, zoom, order=1, grid_mode=True, mode="nearest")
+    regions = ndimage.zoom(values, zoom, order=0, grid_mode=True, mode="nearest")
+    colour = np.repeat((grey * 255).astype(np.uint8)[..., None], 3, axis=2)
+    for label in labels:
+        colour[_outline(regions == label.value)] = label.colour
+    return _mark(_centre(colour), letter)
+
+
+def _outline(mask: Array) -> Array:
+    border: Array = mask & ~ndimage.binary_erosion(mask, iterations=1)
+    return border
+
+
+def _centre(colour: Array) -> Array:
+    frame = np.zeros((PANEL_PX, PANEL_PX, 3), dtype=np.uint8)
+    height, width = (min(PANEL_PX, length) for length in colour.shape[:2])
+    top, left = (PANEL_PX - height) // 2, (PANEL_PX - width) // 2
+    frame[top : top + height, left : left + width] = colour[:height, :width]
+    return frame
+
+
+def _mark(panel: Array, letter: str) -> Array:
+    """Write the letter of the viewer's left side, two pixels a dot."""
+    dots = np.array([[dot == "1" for dot in row] for row in LETTERS[letter]])
+    dots = dots.repeat(2, axis=0).repeat(2, axis=1)
+    top = PANEL_PX // 2 - len(dots) // 2
+    panel[top : top + dots.shape[0], 4 : 4 + dots.shape[1]][dots] = 255
+    return panel
