@@ -1,0 +1,1 @@
+"""Training for ISD-MAE: prepare, pre-train with dual masks, fine-tune, evaluate, export."""

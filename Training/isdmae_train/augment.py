@@ -1,0 +1,196 @@
+"""Seeded random changes of one axial slice: geometry, lesions, field of view, noise, pictures.
+
+Images are float32 (H, W) in HU, labels uint8 (H, W) with 1 = left lung and 2 = right lung.
+A mirrored slice swaps these two, one turned upside down does not: the lung on the viewer's right
+is called the left one, which is true for every CT in LPS order and the best guess for a picture.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from isdmae.labels import LEFT_LUNG, RIGHT_LUNG
+from isdmae.preprocess import AIR_HU
+
+from .config import AugmentConfig
+
+Image = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
+Random = np.random.Generator
+
+cv2.setNumThreads(1)
+
+
+def augment_slice(
+    image: Image, labels: Labels, size: int, config: AugmentConfig, random: Random
+) -> tuple[Image, Labels, bool]:
+    """Change one slice at random.
+
+    Returns
+    -------
+    Image
+        float32 (size, size): HU, or grey values in 0..1 if it became a picture.
+    Labels
+        uint8 (size, size).
+    bool
+        True where the image is still in HU.
+    """
+    picture = bool(random.random() < config.picture)
+    upside_down = picture and bool(random.random() < config.upside_down)
+    image, labels = warp(image, labels, size, config, random, upside_down=upside_down)
+    if random.random() < config.lesions:
+        image = add_lesions(image, labels, random)
+    if random.random() < config.blur:
+        image = degrade(image, random)
+    if random.random() < config.noise:
+        image = add_noise(image, config.noise_hu, random)
+    image = image * np.float32(random.uniform(0.93, 1.07)) + np.float32(random.normal(0, 15))
+    if random.random() < config.field_of_view:
+        image, labels = crop_field_of_view(image, labels, random)
+    if picture:
+        return to_picture(image, random, equalise=random.random() < config.equalise), labels, False
+    return np.maximum(image, AIR_HU), labels, True
+
+
+def warp(
+    image: Image,
+    labels: Labels,
+    size: int,
+    config: AugmentConfig,
+    random: Random,
+    *,
+    upside_down: bool,
+) -> tuple[Image, Labels]:
+    """Rotate, scale (each axis a little by itself), shift and flip into a (size, size) frame."""
+    angle = np.radians(random.uniform(-config.rotation_deg, config.rotation_deg))
+    log_low, log_high = np.log(config.scale)
+    scale = np.exp(random.uniform(log_low, log_high) + random.normal(0, 0.06, size=2))
+    mirrored = random.random() < config.mirror
+    signs = (-1 if mirrored else 1, -1 if upside_down else 1)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = turn @ np.diag(scale * signs)
+    centre = (np.array(image.shape[::-1]) - 1) / 2
+    target = (size - 1) / 2 + random.uniform(-config.shift, config.shift, size=2) * size
+    affine = np.hstack([matrix, (target - matrix @ centre)[:, None]])
+    frame = (size, size)
+    warped = cv2.warpAffine(image, affine, frame, flags=cv2.INTER_LINEAR, borderValue=float(AIR_HU))
+    moved = cv2.warpAffine(labels, affine, frame, flags=cv2.INTER_NEAREST, borderValue=0)
+    return warped.astype(np.float32), swap_sides(moved) if mirrored else moved.astype(np.uint8)
+
+
+def swap_sides(labels: Labels) -> Labels:
+    """Exchange left and right lung."""
+    table = np.arange(256, dtype=np.uint8)
+    table[LEFT_LUNG.value], table[RIGHT_LUNG.value] = RIGHT_LUNG.value, LEFT_LUNG.value
+    return table[labels]
+
+
+def smooth_field(shape: tuple[int, int], cells: int, random: Random) -> Image:
+    """Return a smooth random field (H, W) with mean near 0 and unit deviation."""
+    coarse = random.standard_normal((cells, cells)).astype(np.float32)
+    field = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return ((field - field.mean()) / max(float(field.std()), 1e-6)).astype(np.float32)
+
+
+def add_lesions(image: Image, labels: Labels, random: Random) -> Image:
+    """Fill a random part of the lungs with ground glass or consolidation; labels stay lung.
+
+    Dependent parts are hit more often, the edge is soft or sharp, up to most of a lung is filled.
+    """
+    lung = labels > 0
+    if lung.sum() < 50:
+        return image
+    field = smooth_field(image.shape, int(random.integers(4, 24)), random)
+    height = np.linspace(-1, 1, image.shape[0], dtype=np.float32)[:, None]
+    field = field + height * np.float32(random.uniform(-0.5, 1.5))
+    if random.random() < 0.25:
+        field = np.where(labels == random.integers(1, 3), field + 3, field)
+    share = random.beta(1.2, 2.5)
+    threshold = np.quantile(field[lung], 1 - share)
+    softness = np.float32(random.uniform(0.03, 0.5))
+    alpha = np.clip((field - threshold) / softness, 0, 1) * lung
+    texture = smooth_field(image.shape, int(random.integers(32, 96)), random)
+    if random.random() < 0.5:
+        solid = np.float32(random.uniform(-150, 70)) + texture * np.float32(random.uniform(5, 60))
+        filled = np.maximum(image, solid)
+        strength = np.float32(random.uniform(0.7, 1.0))
+    else:
+        filled = image + np.float32(random.uniform(120, 500)) + texture * np.float32(40)
+        filled = np.minimum(filled, np.maximum(image, 60))
+        strength = np.float32(1.0)
+    blended: Image = image + (filled - image) * alpha.astype(np.float32) * strength
+    return blended
+
+
+def degrade(image: Image, random: Random) -> Image:
+    """Lose resolution: a smooth kernel, or a detour over a coarser grid."""
+    if random.random() < 0.5:
+        sigma = random.uniform(0.4, 1.6)
+        return cv2.GaussianBlur(image, (0, 0), sigma).astype(np.float32)
+    height, width = image.shape
+    factor = random.uniform(1.3, 3.2)
+    small = (max(8, round(width / factor)), max(8, round(height / factor)))
+    coarse = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    kind = cv2.INTER_LINEAR if random.random() < 0.7 else cv2.INTER_CUBIC
+    return cv2.resize(coarse, (width, height), interpolation=kind).astype(np.float32)
+
+
+def add_noise(image: Image, sigma_hu: tuple[float, float], random: Random) -> Image:
+    """Add noise of a log-uniform deviation in HU, white or with the grain of a smooth kernel."""
+    sigma = np.exp(random.uniform(*np.log(sigma_hu)))
+    noise = random.standard_normal(image.shape, dtype=np.float32)
+    if random.random() < 0.6:
+        noise = cv2.GaussianBlur(noise, (0, 0), random.uniform(0.4, 1.1))
+    result: Image = image + noise * np.float32(sigma / max(float(noise.std()), 1e-6))
+    return result
+
+
+def crop_field_of_view(image: Image, labels: Labels, random: Random) -> tuple[Image, Labels]:
+    """Blank all outside a random circle or rectangle; what is not imaged is not labelled."""
+    height, width = image.shape
+    inside = np.zeros(image.shape, dtype=np.uint8)
+    centre = (random.uniform(0.3, 0.7, size=2) * (width, height)).astype(int)
+    if random.random() < 0.5:
+        radius = int(random.uniform(0.3, 0.55) * width)
+        cv2.circle(inside, (int(centre[0]), int(centre[1])), radius, 1, thickness=-1)
+    else:
+        half = (random.uniform(0.2, 0.5, size=2) * (width, height)).astype(int)
+        (left, top), (right, bottom) = np.maximum(centre - half, 0), centre + half
+        inside[top:bottom, left:right] = 1
+    padding = AIR_HU if random.random() < 0.6 else random.uniform(-3024, -1024)
+    seen = inside.astype(bool)
+    return (
+        np.where(seen, image, np.float32(padding)).astype(np.float32),
+        np.where(seen, labels, 0).astype(np.uint8),
+    )
+
+
+def to_picture(image: Image, random: Random, *, equalise: bool) -> Image:
+    """Turn HU into the grey values in 0..1 of an 8-bit picture.
+
+    As published 2D sets were made: a window (or the slice's own range) scaled to 8 bits, then
+    mostly local histogram equalisation on 8 x 8 tiles.
+    """
+    kind = random.random()
+    if kind < 0.45:
+        low, high = float(image.min()), float(image.max())
+        if random.random() < 0.5:
+            high = min(high, random.uniform(300, 1500))
+    elif kind < 0.75:
+        low, high = random.uniform(-1400, -1000), random.uniform(150, 450)
+    else:
+        level, width = random.uniform(-750, -350), random.uniform(1000, 1900)
+        low, high = level - width / 2, level + width / 2
+    low = max(low, -3024.0)
+    grey = np.clip((image - low) / max(high - low, 1.0), 0, 1)
+    low, high = float(grey.min()), float(grey.max())
+    grey = (grey - low) / max(high - low, 1e-6)
+    if random.random() < 0.3:
+        grey = grey ** np.float32(random.uniform(0.7, 1.4))
+    bytes_ = np.round(grey * 255).astype(np.uint8)
+    if equalise:
+        limit = float(random.uniform(2.0, 9.0))
+        bytes_ = cv2.createCLAHE(clipLimit=limit, tileGridSize=(8, 8)).apply(bytes_)
+    return (bytes_ / np.float32(255)).astype(np.float32)

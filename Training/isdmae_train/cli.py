@@ -1,0 +1,114 @@
+"""The command line: `isdmae-train prepare | pretrain | finetune | export | evaluate`.
+
+Every command takes ``--recipe FILE.yaml`` and any field of its configuration as an option, which
+overrides the recipe: ``isdmae-train pretrain --recipe lungs-pretrain.yaml --loop.steps 50``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from isdmae.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, IsdmaeError
+
+from .config import (
+    EvaluateConfig,
+    ExportConfig,
+    FinetuneConfig,
+    PrepareConfig,
+    PretrainConfig,
+    load_recipe,
+)
+
+# glibc's allocator gives large blocks back to the system and asks again at every step; keeping
+# them makes a training step on the CPU 1.2 to 2 times as fast.
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+}
+
+
+def _prepare(config: PrepareConfig) -> None:
+    from .prepare import prepare
+
+    logging.info("manifest: %s", prepare(config))
+
+
+def _pretrain(config: PretrainConfig) -> None:
+    from .pretrain import pretrain
+
+    logging.info("pre-trained: %s", pretrain(config))
+
+
+def _finetune(config: FinetuneConfig) -> None:
+    from .finetune import finetune
+
+    logging.info("fine-tuned: %s", finetune(config))
+
+
+def _export(config: ExportConfig) -> None:
+    from .export import export
+
+    logging.info("bundle: %s", export(config).folder)
+
+
+def _evaluate(config: EvaluateConfig) -> None:
+    from .evaluate import evaluate
+
+    evaluate(config)
+
+
+COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
+    "prepare": (PrepareConfig, _prepare),
+    "pretrain": (PretrainConfig, _pretrain),
+    "finetune": (FinetuneConfig, _finetune),
+    "export": (ExportConfig, _export),
+    "evaluate": (EvaluateConfig, _evaluate),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 done, 2 bad input, 3 out of resources)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if not arguments or arguments[0] not in COMMANDS:
+        sys.stderr.write(
+            f"usage: isdmae-train {{{','.join(COMMANDS)}}} [--recipe FILE] [options]\n"
+        )
+        return EXIT_DONE if arguments[:1] in (["-h"], ["--help"]) else EXIT_BAD_INPUT
+    name, *rest = arguments
+    kind, run = COMMANDS[name]
+    if name in ("pretrain", "finetune"):
+        _restart_with_allocator(arguments)
+    try:
+        run(_configure(kind, name, rest))
+    except IsdmaeError as error:
+        logging.error("%s", error)
+        return error.exit_code
+    return EXIT_DONE
+
+
+def _configure(kind: type[Any], name: str, rest: list[str]) -> Any:
+    program = f"isdmae-train {name}"
+    if "--recipe" not in rest:
+        return tyro.cli(kind, args=rest, prog=program)
+    place = rest.index("--recipe")
+    if place + 1 == len(rest):
+        raise InputError("bad-usage", "--recipe needs a file.", "Name a YAML recipe.")
+    default = load_recipe(kind, Path(rest[place + 1]))
+    return tyro.cli(kind, args=rest[:place] + rest[place + 2 :], prog=program, default=default)
+
+
+def _restart_with_allocator(arguments: list[str]) -> None:
+    """Start this process anew with the allocator's settings: it reads them only at its start."""
+    if sys.platform != "linux" or MALLOC.items() <= os.environ.items():
+        return
+    command = [sys.executable, "-m", "isdmae_train", *arguments]
+    os.execve(sys.executable, command, {**os.environ, **MALLOC})  # noqa: S606 - no shell is wanted

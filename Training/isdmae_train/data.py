@@ -1,0 +1,145 @@
+"""Training slices from the cache that `prepare` made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from isdmae.errors import InputError
+from isdmae.schema import from_plain
+
+from .augment import augment_slice
+from .config import DataConfig, LoopConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestEntry:
+    """One scan in the cache; files are relative to the manifest's folder."""
+
+    id: str
+    patient: str
+    licence: str
+    source: str
+    """Where the scan was read from, for evaluation on its own grid."""
+    image: str
+    """int16 HU, (K, H, W) in LPS order at the network's pixel size, as .npy."""
+    label: str | None
+    """uint8 on the same grid, as .npy."""
+    truth: str | None
+    """Labelmap on the scan's own grid, as .nrrd."""
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    sha256: str
+    weight: float
+
+
+class Batch(TypedDict):
+    """``image`` float32 (B, 1, H, W), ``is_hu`` bool (B,), ``label`` int64 (B, H, W)."""
+
+    image: Tensor
+    is_hu: Tensor
+    label: Tensor
+    case: list[str]
+
+
+def read_manifest(path: Path) -> list[ManifestEntry]:
+    """Read a manifest; InputError where it is absent or damaged."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "bad-manifest", f"{path} cannot be read: {error}.", "Run `isdmae-train prepare` first."
+        ) from error
+    return [from_plain(ManifestEntry, record, path.name) for record in records]
+
+
+class SliceDataset(Dataset[dict[str, object]]):
+    """Endless augmented slices: item ``index`` depends on the seed and the index alone.
+
+    So a run that resumes at step n sees what it would have seen, whatever the workers did.
+    """
+
+    def __init__(self, config: DataConfig, *, seed: int, labelled: bool) -> None:
+        folder = config.manifest.parent
+        entries = [
+            entry
+            for entry in read_manifest(config.manifest)
+            if entry.id not in config.hold_out and (entry.label or not labelled)
+        ]
+        if not entries:
+            raise InputError(
+                "no-training-data",
+                f"{config.manifest} lists no scan that this run may use.",
+                "Check hold_out, and that the scans have labels.",
+            )
+        self.config, self.seed, self.entries = config, seed, entries
+        self.images = [np.load(folder / entry.image, mmap_mode="r") for entry in entries]
+        self.labels = [
+            np.load(folder / entry.label, mmap_mode="r") if entry.label else None
+            for entry in entries
+        ]
+        self.spans = [_labelled_span(labels) for labels in self.labels]
+        weights = np.array([entry.weight for entry in entries])
+        self.shares = weights / weights.sum()
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        random = np.random.default_rng([self.seed, index])
+        scan = int(random.choice(len(self.entries), p=self.shares))
+        volume, truth = self.images[scan], self.labels[scan]
+        k = int(random.integers(*self._span(scan, random)))
+        thickness = int(random.integers(1, self.config.augment.slab + 1))
+        start = max(0, k - thickness // 2)
+        slab = volume[start : start + thickness].astype(np.float32).mean(axis=0)
+        labels = np.zeros(slab.shape, np.uint8) if truth is None else np.array(truth[k])
+        image, labels, is_hu = augment_slice(
+            slab, labels, self.config.size, self.config.augment, random
+        )
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(image))[None],
+            "is_hu": is_hu,
+            "label": torch.from_numpy(labels.astype(np.int64)),
+            "case": f"{self.entries[scan].id}[{k}]",
+        }
+
+    def _span(self, scan: int, random: np.random.Generator) -> tuple[int, int]:
+        """Return the slices to draw from: mostly those with a label, sometimes all."""
+        every = (0, len(self.images[scan]))
+        if self.spans[scan] is None or random.random() < self.config.any_slice:
+            return every
+        return self.spans[scan] or every
+
+
+def _labelled_span(labels: npt.NDArray[np.uint8] | None) -> tuple[int, int] | None:
+    """Return first and one past last slice that holds a label, None without any."""
+    if labels is None or not labels.any():
+        return None
+    used = np.flatnonzero(labels.any(axis=(1, 2)))
+    return int(used[0]), int(used[-1]) + 1
+
+
+def batches(dataset: SliceDataset, loop: LoopConfig, *, first_step: int) -> Iterator[Batch]:
+    """Yield the batches of steps ``first_step`` to ``loop.steps - 1``."""
+    order = range(first_step * loop.batch, loop.steps * loop.batch)
+    loader: DataLoader[dict[str, object]] = DataLoader(
+        dataset,
+        batch_size=loop.batch,
+        sampler=order,
+        num_workers=loop.workers,
+        prefetch_factor=4 if loop.workers else None,
+        worker_init_fn=_one_thread,
+    )
+    yield from loader
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)

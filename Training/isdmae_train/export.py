@@ -1,0 +1,42 @@
+"""`export`: a fine-tuning run becomes a bundle that the command line and the panel load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from isdmae.bundle import Bundle, write_bundle
+from isdmae.labels import LUNGS
+from isdmae.schema import from_plain, to_plain
+
+from .checkpoint import list_checkpoints, network_weights, read_checkpoint
+from .config import ExportConfig, FinetuneConfig, read_yaml
+from .finetune import network_config
+
+KNOWN_LABELS = {label.name: label for label in LUNGS}
+
+
+def export(config: ExportConfig) -> Bundle:
+    """Write the newest checkpoint of ``config.run`` as a bundle to ``config.out``.
+
+    The card gives what a network cannot know: title, description, licence, training sets,
+    results. Shape, preprocessing and labels come from the run itself.
+
+    Raises
+    ------
+    InputError
+        Where the run has no checkpoint or the card is incomplete.
+    """
+    weights = network_weights(config.run)
+    _, metadata = read_checkpoint(list_checkpoints(config.run / "checkpoints")[0])
+    run = from_plain(FinetuneConfig, metadata["config"], "checkpoint")
+    card: dict[str, Any] = read_yaml(config.card)
+    info = {
+        "takes": ["ct", "picture"],
+        "labels": [to_plain(KNOWN_LABELS[name]) for name in run.labels],
+        "network": to_plain(network_config(run)),
+        "preprocess": to_plain(run.preprocess),
+        "postprocess": {},
+        **card,
+    }
+    return write_bundle(Path(config.out), info, weights)

@@ -1,0 +1,134 @@
+"""Losses of pre-training and of segmentation.
+
+Shapes: B batch, C channels, S spatial axes, E embedding. Masks: True = hidden from the encoder.
+Every loss is computed in float32, whatever the network computed in: half precision changes SSIM
+eleven-fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def gaussian_window(size: int, sigma: float) -> Tensor:
+    """Return ``size`` Gaussian weights that sum to 1, float32."""
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"An SSIM window has an odd size, not {size}.")
+    distance = torch.arange(size, dtype=torch.float32) - size // 2
+    weights = torch.exp(-(distance**2) / (2 * sigma**2))
+    return weights / weights.sum()
+
+
+def ssim_map(
+    x: Tensor, y: Tensor, *, data_range: float = 1.0, window: int = 11, sigma: float = 1.5
+) -> Tensor:
+    """Structural similarity at every voxel, in 2D or 3D (Wang et al. 2004, eq. 13).
+
+    The Gaussian window is separable, so one pass an axis replaces the dense window: the same
+    values at a fraction of the work, and in 3D it is Gaussian along the depth, too.
+
+    Parameters
+    ----------
+    x, y : Tensor
+        (B, C, \\*S), any float dtype; each axis at least ``window`` voxels.
+    data_range : float
+        Largest possible difference of two values.
+    window, sigma : int, float
+        Size and standard deviation of the Gaussian in voxels.
+
+    Returns
+    -------
+    Tensor
+        float32 (B, C, \\*(S - window + 1)): positions where the whole window fits.
+    """
+    if min(x.shape[2:]) < window:
+        raise ValueError(f"SSIM needs at least {window} voxels an axis, got {tuple(x.shape[2:])}.")
+    x, y = x.float(), y.float()
+    weights = gaussian_window(window, sigma).to(x.device)
+    stacked = torch.cat([x, y, x * x, y * y, x * y], dim=1)
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = _blur(stacked, weights).chunk(5, dim=1)
+    variance_x, variance_y = mean_xx - mean_x**2, mean_yy - mean_y**2
+    covariance = mean_xy - mean_x * mean_y
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    contrast = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return luminance * contrast
+
+
+def _blur(x: Tensor, weights: Tensor) -> Tensor:
+    """Convolve every channel of (B, C, \\*S) with ``weights`` along each axis, without padding.
+
+    One product with a band matrix an axis: on CPUs six times as fast, backward, as a convolution.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        for axis in range(2, x.ndim):
+            band = _band_matrix(x.shape[axis], weights)
+            x = torch.tensordot(x, band, dims=([axis], [1])).movedim(-1, axis)
+        return x
+
+
+def _band_matrix(length: int, weights: Tensor) -> Tensor:
+    """Return (length - len(weights) + 1, length) with ``weights`` shifted by one in each row."""
+    rows = length - len(weights) + 1
+    matrix = weights.new_zeros(rows, length)
+    columns = torch.arange(rows, device=weights.device)
+    for offset, weight in enumerate(weights):
+        matrix[columns, columns + offset] = weight
+    return matrix
+
+
+def hidden_ssim_loss(
+    reconstruction: Tensor, target: Tensor, hidden: Tensor, *, window: int = 11
+) -> Tensor:
+    """1 - SSIM, averaged over hidden voxels only.
+
+    Visible voxels could be copied through the skip connections, so they teach nothing.
+    ``hidden`` is bool (B, 1, \\*S); returns a scalar.
+    """
+    similarity = ssim_map(reconstruction, target, window=window)
+    rim = window // 2
+    inner = [slice(None), slice(None)] + [slice(rim, length - rim) for length in hidden.shape[2:]]
+    weight = hidden[tuple(inner)].float().expand_as(similarity)
+    return ((1 - similarity) * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def hidden_l1_loss(reconstruction: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
+    """Mean absolute error over hidden voxels; a scalar."""
+    weight = hidden.float().expand_as(target)
+    return ((reconstruction.float() - target).abs() * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def info_nce(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
+    """Symmetric InfoNCE between two embeddings of the same images (CLIP's form).
+
+    ``first`` and ``second`` are (B, E) of unit length, ``scale`` the inverse temperature (after
+    exp). Returns a scalar >= 0.
+    """
+    logits = scale * first.float() @ second.float().T
+    truth = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+
+
+def dice_ce_loss(
+    logits: Tensor, labels: Tensor, *, class_weights: Sequence[float] | None = None
+) -> Tensor:
+    """Cross-entropy plus soft Dice over the foreground classes of the whole batch.
+
+    ``logits`` are (B, classes, \\*S), ``labels`` int64 (B, \\*S). Dice is pooled over the batch,
+    so that a slice without a structure neither counts as a miss nor divides by nothing.
+    """
+    logits = logits.float()
+    weights = None if class_weights is None else logits.new_tensor(class_weights)
+    cross_entropy = F.cross_entropy(logits, labels, weight=weights)
+    probabilities = logits.softmax(dim=1)[:, 1:]
+    classes = torch.arange(1, logits.shape[1], device=labels.device)
+    truth = (labels[:, None] == classes.reshape(1, -1, *[1] * (labels.ndim - 1))).float()
+    dims = [0, *range(2, logits.ndim)]
+    overlap = (probabilities * truth).sum(dims)
+    total = probabilities.sum(dims) + truth.sum(dims)
+    dice = (2 * overlap + 1.0) / (total + 1.0)
+    return cross_entropy + (1 - dice).mean()

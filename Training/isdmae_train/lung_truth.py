@@ -1,0 +1,271 @@
+"""Lung truth by a classical method: no network, so that a network can learn from it.
+
+After Hu, Hoffman, Reinhardt (IEEE TMI 20:490, 2001): threshold the air inside the body, take the
+airways out by region growing, part left from right, then close vessels and dense lesions in.
+Measures are in millimetres and HU; arrays are (k, j, i) in LPS order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from isdmae.errors import InputError
+from isdmae.labels import LEFT_LUNG, RIGHT_LUNG
+from isdmae.volume import Volume, to_lps_order
+
+Mask = npt.NDArray[np.bool_]
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LungTruthConfig:
+    """Thresholds and radii of the method."""
+
+    air_hu: float = -400.0
+    """Half way between inflated lung and soft tissue: the lung's border."""
+    airway_hu: tuple[float, ...] = (-970.0, -950.0, -930.0, -910.0, -890.0)
+    """Thresholds tried for the airways, lowest first; the last one before a leak is used."""
+    airway_ml: float = 90.0
+    """Airways larger than this have leaked into the lung."""
+    airway_wall_mm: float = 2.5
+    trachea_mm2: tuple[float, float] = (60.0, 700.0)
+    """Cross-section of a trachea."""
+    smallest_lung_ml: float = 150.0
+    vessel_mm: float = 5.0
+    """Closing radius for vessels and hilar notches, everywhere."""
+    pleura_mm: float = 14.0
+    """Closing radius for lesions at the chest wall; not used towards the mediastinum."""
+    mediastinum_mm: float = 45.0
+    """Closer than this to the other lung is mediastinum."""
+    densest_hu: float = 200.0
+    """Denser voxels are bone and are never closed in."""
+
+
+def lung_truth(ct: Volume, config: LungTruthConfig | None = None) -> Volume:
+    """Segment both lungs of a CT.
+
+    Parameters
+    ----------
+    ct : Volume
+        Whole chest in HU, both lungs inflated at least in part.
+    config : LungTruthConfig, optional
+        Thresholds and radii.
+
+    Returns
+    -------
+    Volume
+        uint8 on the grid of ``ct``: 1 = left lung, 2 = right lung; vessels, nodules and dense
+        lesions inside the lungs belong to them, trachea and main bronchi do not.
+
+    Raises
+    ------
+    InputError
+        ``no-lungs`` where two lungs cannot be found.
+    """
+    config = config or LungTruthConfig()
+    turned, order = to_lps_order(ct)
+    smooth = _smooth(turned)
+    air = inner_air(smooth < config.air_hu)
+    airway = find_airway(smooth, air, turned.spacing_mm, config)
+    reach = dilate(airway, config.airway_wall_mm, turned.spacing_mm)
+    left, right = part_lungs(air & ~reach, turned, config)
+    labels = close_lungs(left, right, smooth, airway, turned.spacing_mm, config)
+    return ct.with_array(np.ascontiguousarray(order.undo(labels)))
+
+
+def _smooth(ct: Volume) -> npt.NDArray[np.float32]:
+    image = _image(ct.array.astype(np.float32), ct.spacing_mm)
+    result: npt.NDArray[np.float32] = sitk.GetArrayFromImage(
+        sitk.SmoothingRecursiveGaussian(image, 0.6)
+    )
+    return result
+
+
+def _image(array: npt.NDArray[np.generic], spacing: Spacing) -> sitk.Image:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing)
+    return image
+
+
+def _components(mask: Mask) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """Return component numbers by falling size (0 = background) and sizes, index = number."""
+    image = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
+    numbers = sitk.GetArrayFromImage(sitk.RelabelComponent(image)).astype(np.uint32)
+    return numbers, np.bincount(numbers.ravel())
+
+
+def inner_air(air: Mask) -> Mask:
+    """Drop the air that reaches the side faces of the volume: the room, not the body."""
+    numbers, _ = _components(air)
+    faces = (numbers[:, 0], numbers[:, -1], numbers[:, :, 0], numbers[:, :, -1])
+    outside = np.unique(np.concatenate([face.ravel() for face in faces]))
+    result: Mask = air & ~np.isin(numbers, outside)
+    return result
+
+
+def distance_mm(mask: Mask, spacing: Spacing) -> npt.NDArray[np.float32]:
+    """Return the distance to the border of ``mask`` in mm, negative inside."""
+    field = sitk.SignedMaurerDistanceMap(
+        _image(mask.astype(np.uint8), spacing), squaredDistance=False, useImageSpacing=True
+    )
+    result: npt.NDArray[np.float32] = sitk.GetArrayFromImage(field)
+    return result
+
+
+def dilate(mask: Mask, radius_mm: float, spacing: Spacing) -> Mask:
+    """Grow ``mask`` by a ball."""
+    if not mask.any():
+        return mask
+    result: Mask = distance_mm(mask, spacing) <= radius_mm
+    return result
+
+
+def close(mask: Mask, radius_mm: float, spacing: Spacing) -> Mask:
+    """Close ``mask`` with a ball; only its box and a rim of the radius are computed."""
+    box = _box(mask, [int(np.ceil(radius_mm / size)) + 2 for size in reversed(spacing)])
+    rim = [(int(np.ceil(radius_mm / size)) + 2,) * 2 for size in reversed(spacing)]
+    inside = tuple(slice(before, -after) for before, after in rim)
+    padded = np.pad(mask[box], rim)
+    grown = distance_mm(padded, spacing) <= radius_mm
+    result = mask.copy()
+    result[box] |= (distance_mm(~grown, spacing) > radius_mm)[inside]
+    return result
+
+
+def _box(mask: Mask, margin: list[int]) -> tuple[slice, ...]:
+    box = []
+    for axis, extra in enumerate(margin):
+        others = tuple(other for other in range(3) if other != axis)
+        used = np.flatnonzero(mask.any(axis=others))
+        box.append(slice(max(0, int(used[0]) - extra), int(used[-1]) + 1 + extra))
+    return tuple(box)
+
+
+def find_airway(
+    hu: npt.NDArray[np.float32], air: Mask, spacing: Spacing, config: LungTruthConfig
+) -> Mask:
+    """Grow trachea and bronchi from the top with the highest threshold that does not leak."""
+    seed = _trachea_seed(air, spacing, config)
+    if seed is None:
+        return np.zeros(air.shape, dtype=bool)
+    image = sitk.GetImageFromArray(np.where(air, hu, 0).astype(np.float32))
+    voxel_ml = float(np.prod(spacing)) / 1000
+    best: Mask = np.zeros(air.shape, dtype=bool)
+    for threshold in config.airway_hu:
+        grown = sitk.ConnectedThreshold(image, [seed], lower=-5000, upper=threshold)
+        tree = sitk.GetArrayFromImage(grown).astype(bool)
+        if tree.sum() * voxel_ml > config.airway_ml:
+            break
+        best = tree
+    return best
+
+
+def _trachea_seed(
+    air: Mask, spacing: Spacing, config: LungTruthConfig
+) -> tuple[int, int, int] | None:
+    """Return (i, j, k) of the trachea: the most central round air in the upper slices."""
+    area = spacing[0] * spacing[1]
+    body_centre = air.shape[2] / 2
+    for k in range(len(air) - 1, len(air) // 2, -1):
+        numbers, sizes = _components(air[k][None])
+        candidates = []
+        for number in range(1, len(sizes)):
+            if not config.trachea_mm2[0] <= sizes[number] * area <= config.trachea_mm2[1]:
+                continue
+            rows, columns = np.nonzero(numbers[0] == number)
+            round_ = sizes[number] / (np.ptp(rows) + 1) / (np.ptp(columns) + 1) > 0.55
+            off_centre_mm = abs(columns.mean() - body_centre) * spacing[0]
+            if round_ and off_centre_mm < 50:
+                middle = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
+                candidates.append((off_centre_mm, int(columns[middle]), int(rows[middle])))
+        if candidates:
+            _, i, j = min(candidates)
+            return i, j, k
+    return None
+
+
+def part_lungs(air: Mask, ct: Volume, config: LungTruthConfig) -> tuple[Mask, Mask]:
+    """Return (left, right): two large components, cut apart where they touch."""
+    spacing = ct.spacing_mm
+    smallest = config.smallest_lung_ml / ct.voxel_ml
+    depth = -distance_mm(air, spacing)
+    for radius in (0.0, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.0):
+        numbers, sizes = _components(air & (depth > radius))
+        if len(sizes) > 2 and sizes[2] > smallest and sizes[2] > 0.2 * sizes[1]:
+            break
+    else:
+        raise InputError("no-lungs", "Two lungs cannot be told apart.", "Give a labelmap.")
+    markers = np.where(numbers <= 2, numbers, 0).astype(np.uint8)
+    parts = markers if radius == 0 else _flood(markers, air, depth)
+    masks = [parts == 1, parts == 2]
+    masks.sort(key=lambda mask: float(np.nonzero(mask.any(axis=(0, 1)))[0].mean()))
+    return masks[1], masks[0]
+
+
+def _flood(
+    markers: npt.NDArray[np.uint8], air: Mask, depth: npt.NDArray[np.float32]
+) -> npt.NDArray[np.uint8]:
+    """Give every voxel of ``air`` that hangs on a marker to it, cut along the thinnest places."""
+    height = sitk.GetImageFromArray(np.where(air, -depth, 1000).astype(np.float32))
+    flooded = sitk.MorphologicalWatershedFromMarkers(
+        height, sitk.GetImageFromArray(markers), markWatershedLine=False
+    )
+    parts = sitk.GetArrayFromImage(flooded)
+    numbers, _ = _components(air)
+    hanging = np.isin(numbers, np.unique(numbers[markers > 0]))
+    return np.where(hanging, parts, 0).astype(np.uint8)
+
+
+def close_lungs(
+    left: Mask,
+    right: Mask,
+    hu: npt.NDArray[np.float32],
+    airway: Mask,
+    spacing: Spacing,
+    config: LungTruthConfig,
+) -> npt.NDArray[np.uint8]:
+    """Close vessels and lesions into each lung and return the labels."""
+    labels = np.zeros(left.shape, dtype=np.uint8)
+    central = dilate(_large_airway(airway, spacing), config.airway_wall_mm, spacing)
+    for mask, other, label in ((left, right, LEFT_LUNG), (right, left, RIGHT_LUNG)):
+        closed = close(mask, config.vessel_mm, spacing)
+        at_wall = close(mask, config.pleura_mm, spacing)
+        at_wall &= distance_mm(other, spacing) > config.mediastinum_mm
+        closed |= _lesions_at_wall(at_wall & ~closed, spacing)
+        closed &= (hu < config.densest_hu) & ~central
+        closed = fill_slices(closed | mask)
+        labels[closed & (labels == 0)] = label.value
+    return labels
+
+
+def _lesions_at_wall(added: Mask, spacing: Spacing) -> Mask:
+    """Keep only the thick lumps of what the large closing added; the thin rest is chest wall."""
+    if not added.any():
+        return added
+    core = distance_mm(added, spacing) < -2.5
+    numbers, _ = _components(added)
+    return np.isin(numbers, np.unique(numbers[core])) & added
+
+
+def _large_airway(airway: Mask, spacing: Spacing) -> Mask:
+    """Return trachea and main bronchi: the airway where it is at least about 7 mm wide."""
+    if not airway.any():
+        return airway
+    core = distance_mm(airway, spacing) < -3.0
+    return dilate(core, 4.0, spacing) & airway if core.any() else core
+
+
+def fill_slices(mask: Mask) -> Mask:
+    """Fill holes, in 3D and in every axial slice."""
+    filled = sitk.GetArrayFromImage(
+        sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)))
+    ).astype(bool)
+    for k in np.flatnonzero(filled.any(axis=(1, 2))):
+        image = sitk.GetImageFromArray(filled[k].astype(np.uint8))
+        filled[k] = sitk.GetArrayFromImage(sitk.BinaryFillhole(image)).astype(bool)
+    result: Mask = filled
+    return result

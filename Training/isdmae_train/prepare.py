@@ -1,0 +1,160 @@
+"""`prepare`: scans and their truth in, a cache of training volumes and a manifest out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from isdmae import io
+from isdmae.atomic import atomic_path, write_text_atomic
+from isdmae.checks import prepare_hu
+from isdmae.errors import InputError, IsdmaeError
+from isdmae.labels import LUNGS
+from isdmae.phantom import PhantomConfig, make_phantom
+from isdmae.preprocess import AIR_HU, PreprocessConfig, SliceGrid, slice_batch
+from isdmae.schema import to_plain
+from isdmae.volume import Array, Volume, to_lps_order
+
+from .config import LabelSource, PrepareConfig, ScanSource
+from .data import ManifestEntry
+from .lung_truth import lung_truth
+
+log = logging.getLogger(__name__)
+
+FIRST_PHANTOM_SEED = 1000
+
+
+def prepare(config: PrepareConfig) -> Path:
+    """Fill the cache and write ``manifest.jsonl``.
+
+    A scan that cannot be used is named at the end, and the others are prepared all the same.
+
+    Returns
+    -------
+    Path
+        The manifest.
+
+    Raises
+    ------
+    InputError
+        Where no scan at all could be prepared.
+    """
+    config.out.mkdir(parents=True, exist_ok=True)
+    entries: list[ManifestEntry] = []
+    skipped: list[str] = []
+    for scan in tqdm(config.scans, desc="prepare", unit="scan"):
+        try:
+            entries.append(_prepare_scan(scan, config))
+        except IsdmaeError as error:
+            skipped.append(f"{scan.id}: {error}")
+    entries += [_prepare_phantom(number, config) for number in range(config.phantoms)]
+    for line in skipped:
+        log.warning("skipped %s", line)
+    if not entries:
+        raise InputError("nothing-prepared", "No scan could be prepared.", " ".join(skipped))
+    manifest = config.out / "manifest.jsonl"
+    lines = [json.dumps(to_plain(entry), sort_keys=True) for entry in entries]
+    write_text_atomic(manifest, "\n".join(lines) + "\n", overwrite=True)
+    return manifest
+
+
+def _prepare_scan(scan: ScanSource, config: PrepareConfig) -> ManifestEntry:
+    path = config.data / scan.image
+    ct, _ = prepare_hu(io.read(path).volume)
+    truth = None if scan.label is None else read_truth(ct, scan.label, config.data)
+    return _store(ct, truth, config, scan, path)
+
+
+def _prepare_phantom(number: int, config: PrepareConfig) -> ManifestEntry:
+    phantom = make_phantom(PhantomConfig(seed=FIRST_PHANTOM_SEED + number))
+    name = f"phantom-{FIRST_PHANTOM_SEED + number}"
+    path = config.out / name / "ct.nrrd"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    io.write_image_atomic(path, io.to_sitk(phantom.ct), overwrite=True)
+    scan = ScanSource(
+        id=name, patient=name, image=path, licence="none", weight=config.phantom_weight
+    )
+    return _store(phantom.ct, phantom.lungs, config, scan, path)
+
+
+def read_truth(ct: Volume, source: LabelSource, data: Path) -> Volume:
+    """Return the lung truth of ``ct`` (1 = left, 2 = right), uint8 on its own grid."""
+    if source.path is None:
+        return lung_truth(ct)
+    file = io.read(data / source.path).volume
+    if not ct.same_grid(file, tolerance=1e-3):
+        raise InputError(
+            "grid-differs",
+            f"The labels {source.path.name} do not lie on the scan's grid.",
+            "Resample them onto the scan.",
+        )
+    values = file.array.astype(np.int64)
+    if source.bits is not None:
+        values &= source.bits
+    truth = np.zeros(ct.shape, np.uint8)
+    for label in LUNGS:
+        truth[np.isin(values, source.values.get(label.name, ()))] = label.value
+    if not truth.any():
+        raise InputError(
+            "empty-label", f"{source.path.name} holds none of the labels.", "Check its values."
+        )
+    return ct.with_array(truth)
+
+
+def _store(
+    ct: Volume, truth: Volume | None, config: PrepareConfig, scan: ScanSource, source: Path
+) -> ManifestEntry:
+    folder = config.out / scan.id
+    folder.mkdir(parents=True, exist_ok=True)
+    turned, order = to_lps_order(ct)
+    image = resample_slices(turned, config.preprocess)
+    _save(folder / "image.npy", image)
+    if truth is not None:
+        labels = resample_labels(turned.with_array(order.apply(truth.array)), config.preprocess)
+        _save(folder / "label.npy", labels)
+        io.write_labelmap(folder / "truth.nrrd", truth, LUNGS, overwrite=True)
+    return ManifestEntry(
+        id=scan.id,
+        patient=scan.patient,
+        licence=scan.licence,
+        source=str(source.resolve()),
+        image=f"{scan.id}/image.npy",
+        label=None if truth is None else f"{scan.id}/label.npy",
+        truth=None if truth is None else f"{scan.id}/truth.nrrd",
+        shape=image.shape,
+        spacing_mm=turned.spacing_mm,
+        sha256=hashlib.sha256(image.tobytes()).hexdigest(),
+        weight=scan.weight,
+    )
+
+
+def resample_slices(ct: Volume, config: PreprocessConfig) -> Array:
+    """Bring an LPS-ordered CT to the network's pixel size: int16 HU (K, H, W)."""
+    grid = SliceGrid.of(ct, config, multiple=1)
+    slices = [
+        grid.forward(slice_batch(ct, k, k + 1), AIR_HU)[0, 0].round() for k in range(len(ct.array))
+    ]
+    return torch.stack(slices).clamp(-32768, 32767).to(torch.int16).numpy()
+
+
+def resample_labels(labels: Volume, config: PreprocessConfig) -> Array:
+    """Bring LPS-ordered labels to the same grid: the value with the largest share of a pixel."""
+    grid = SliceGrid.of(labels, config, multiple=1)
+    values = range(int(labels.array.max()) + 1)
+    result = []
+    for k in range(len(labels.array)):
+        one_hot = [(slice_batch(labels, k, k + 1) == value).float() for value in values]
+        shares = torch.cat([grid.forward(one, 0.0) for one in one_hot], dim=1)
+        result.append(shares[0].argmax(dim=0).to(torch.uint8))
+    return torch.stack(result).numpy()
+
+
+def _save(path: Path, array: Array) -> None:
+    with atomic_path(path, overwrite=True) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
