@@ -1,0 +1,39 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from isdmae.bundle import Bundle, write_bundle
+from isdmae.networks.segmenter import Segmenter
+from isdmae.phantom import Phantom, PhantomConfig, make_phantom
+from tiny_model import TINY_NETWORK, tiny_info
+
+DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real CTs, named by ISDMAE_DATA; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("ISDMAE_DATA", DEFAULT_DATA))
+    if not folder.is_dir():
+        pytest.skip(f"no real CTs at {folder}; set ISDMAE_DATA")
+    return folder
+
+
+@pytest.fixture
+def tiny_bundle(tmp_path: Path) -> Bundle:
+    """A real bundle of a very small network with random weights (seed 0)."""
+    torch.manual_seed(0)
+    network = Segmenter(TINY_NETWORK, classes=3)
+    return write_bundle(tmp_path / "tiny", tiny_info(), network.state_dict())
+
+
+@pytest.fixture(scope="session")
+def small_phantom() -> Phantom:
+    """A coarse synthetic chest, quick to make and to segment."""
+    return make_phantom(PhantomConfig(shape=(32, 88, 104), spacing_mm=(3.5, 3.5, 9.0)))

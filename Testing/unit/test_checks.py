@@ -1,0 +1,330 @@
+"""Every refusal and warning on input."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from isdmae import checks, io
+from isdmae.checks import check_gantry_tilt, check_slice_positions, prepare_hu
+from isdmae.errors import InputError
+from isdmae.volume import Volume
+
+
+def chest(shape: tuple[int, int, int] = (24, 48, 48), seed: int = 0) -> np.ndarray:
+    """Air outside, soft tissue in an ellipse, two lungs, noise of 20 HU; int16."""
+    k, j, i = np.meshgrid(*(np.linspace(-1, 1, length) for length in shape), indexing="ij")
+    hu = np.full(shape, -1000.0)
+    hu[(i / 0.9) ** 2 + (j / 0.7) ** 2 < 1] = 40
+    for side in (-0.4, 0.4):
+        hu[((i - side) / 0.3) ** 2 + (j / 0.5) ** 2 + (k / 2) ** 2 < 1] = -850
+    hu += np.random.default_rng(seed).normal(0, 20, shape)
+    return np.round(hu).clip(-1024, 3071).astype(np.int16)
+
+
+def volume(array: np.ndarray, spacing: tuple[float, float, float] = (7.0, 7.0, 5.0)) -> Volume:
+    return Volume(array=array, spacing_mm=spacing)
+
+
+def codes(notices: list[checks.Notice]) -> list[str]:
+    return [notice.code for notice in notices]
+
+
+def turned(degrees: float) -> np.ndarray:
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+
+
+class TestPrepare:
+    def test_a_plain_chest_passes_without_notice(self) -> None:
+        clean, notices = prepare_hu(volume(chest()))
+        assert notices == []
+        assert clean.array.dtype == np.int16
+        np.testing.assert_array_equal(clean.array, chest())
+
+    @pytest.mark.parametrize(
+        ("dtype", "expected"),
+        [
+            (np.int16, np.int16),
+            (np.int32, np.int16),
+            (np.int64, np.int16),
+            (">i2", np.int16),
+            (np.float16, np.float32),
+            (np.float32, np.float32),
+            (np.float64, np.float32),
+        ],
+    )
+    def test_dtype_does_not_change_the_values(self, dtype: str, expected: type) -> None:
+        clean, _ = prepare_hu(volume(chest().astype(dtype)))
+        assert clean.array.dtype == expected
+        np.testing.assert_array_equal(clean.array, chest().astype(dtype))
+
+    def test_the_grid_stays(self) -> None:
+        array = chest()
+        array[0] = -3024
+        before = Volume(
+            array=array, spacing_mm=(7, 6, 4), origin_mm=(1, 2, 3), direction=turned(10)
+        )
+        clean, notices = prepare_hu(before)
+        assert clean.same_grid(before, tolerance=0)
+        assert codes(notices) == ["padding", "oblique"]
+
+    def test_the_input_is_not_written(self) -> None:
+        array = chest().astype(np.float32)
+        array[0, 0, 0] = np.nan
+        array[0, 0, 1] = -3024
+        prepare_hu(volume(array))
+        assert np.isnan(array[0, 0, 0])
+        assert array[0, 0, 1] == -3024
+
+    @pytest.mark.parametrize(
+        "folder", ["cip-ct64/ct-64.nrrd", "elastix-lung/ct_baseline_small.mha"]
+    )
+    def test_real_crops_pass(self, data_dir, folder: str) -> None:
+        clean, notices = prepare_hu(io.read(data_dir / folder).volume)
+        assert clean.array.min() >= -1024
+        assert set(codes(notices)) <= {"padding"}
+
+    def test_a_real_ct_passes_and_its_crop_of_64_voxels_too(self, data_dir) -> None:
+        ct = io.read(data_dir / "lidc" / "LIDC-IDRI-0003_ct.nii.gz").volume
+        prepare_hu(ct)
+        crop = Volume(array=ct.array[60:70, 200:264, 90:154], spacing_mm=ct.spacing_mm)
+        prepare_hu(crop)
+
+
+class TestNotHu:
+    @pytest.mark.parametrize(
+        "array",
+        [
+            pytest.param(np.random.default_rng(0).random((9, 20, 20)), id="0..1"),
+            pytest.param(
+                np.random.default_rng(0).integers(0, 256, (9, 20, 20)).astype(np.uint8), id="0..255"
+            ),
+            pytest.param(np.random.default_rng(0).normal(size=(9, 20, 20)), id="z-score"),
+            pytest.param(
+                np.random.default_rng(0).gamma(2, 300, (9, 20, 20)).astype(np.uint16), id="mr"
+            ),
+            pytest.param(np.zeros((9, 20, 20), dtype=np.int16), id="constant"),
+            pytest.param(np.full((9, 20, 20), -1000, dtype=np.int16), id="air alone"),
+            pytest.param(-chest(), id="wrong sign"),
+            pytest.param(chest().astype(np.int32) * 40 + 30000, id="too high"),
+        ],
+    )
+    def test_refused_with_measured_values(self, array: np.ndarray) -> None:
+        with pytest.raises(InputError) as caught:
+            prepare_hu(volume(array))
+        assert caught.value.code == "not-hu"
+        assert f"to {float(array.max()):g}" in caught.value.message
+        assert "lie below -500" in caught.value.message
+        assert "--force" in caught.value.remedy
+
+    def test_a_picture_padded_with_air_is_refused(self) -> None:
+        """Without the check for values in between, air and tissue shares alone would pass it."""
+        array = np.random.default_rng(0).integers(0, 256, (9, 40, 40)).astype(np.int16)
+        array[:, :10] = -3024
+        with pytest.raises(InputError, match="not Hounsfield"):
+            prepare_hu(volume(array))
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+    def test_a_missing_intercept_is_recognised(self, dtype: type) -> None:
+        with pytest.raises(InputError) as caught:
+            prepare_hu(volume((chest() + 1024).astype(dtype)))
+        assert "subtract 1024" in caught.value.remedy
+        assert "--force" in caught.value.remedy
+
+    def test_a_volume_marked_as_picture_is_refused(self) -> None:
+        with pytest.raises(InputError, match="not Hounsfield"):
+            prepare_hu(Volume(array=chest(), is_hu=False))
+
+    def test_force_skips_only_this_check(self) -> None:
+        array = np.random.default_rng(0).integers(0, 4096, (9, 20, 20)).astype(np.uint16)
+        clean, _ = prepare_hu(volume(array), force=True)
+        assert clean.is_hu
+        np.testing.assert_array_equal(clean.array, array)
+        with pytest.raises(InputError, match="NaN"):
+            prepare_hu(volume(np.full((9, 20, 20), np.nan)), force=True)
+
+    def test_a_large_single_slice_is_sampled(self) -> None:
+        slice_ = np.tile(chest()[12:13], (1, 60, 60))
+        assert codes(prepare_hu(volume(slice_))[1]) == ["single-slice"]
+        with pytest.raises(InputError, match="not Hounsfield"):
+            prepare_hu(volume(slice_ + 1024))
+
+    def test_contrast_metal_and_noise_pass(self) -> None:
+        array = chest().astype(np.int32)
+        array[8:12, 20:24, 20:24] = 600
+        array[12, 24, 24] = 30000
+        array = array + np.random.default_rng(1).normal(0, 150, array.shape).astype(np.int32)
+        clean, _ = prepare_hu(volume(array))
+        assert clean.array.max() > 29000
+
+    def test_values_over_3071_stay(self) -> None:
+        array = chest()
+        array[0, 0, 0] = 8000
+        assert prepare_hu(volume(array))[0].array.max() == 8000
+
+
+class TestUnsigned:
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+    def test_never_wraps(self, dtype: type) -> None:
+        narrow = checks.narrow_dtype(np.array([0, 200], dtype=dtype))
+        assert narrow.dtype == np.int16
+        assert (narrow - 1024).tolist() == [-1024, -824]
+
+    def test_keeps_large_values(self) -> None:
+        narrow = checks.narrow_dtype(np.array([0, 64512], dtype=np.uint16))
+        assert narrow.dtype == np.int32
+        assert narrow.tolist() == [0, 64512]
+        assert checks.narrow_dtype(np.array([2**40])).dtype == np.float32
+        assert checks.narrow_dtype(np.array([True])).tolist() == [1]
+
+
+class TestNonfinite:
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+    def test_few_become_air(self, bad: float) -> None:
+        array = chest().astype(np.float64)
+        array[3, 4, 5] = bad
+        clean, notices = prepare_hu(volume(array))
+        assert clean.array[3, 4, 5] == -1024
+        assert codes(notices) == ["not-finite"]
+        assert "1 voxels" in notices[0].message
+
+    def test_many_are_refused_with_their_count(self) -> None:
+        array = chest((20, 50, 50)).astype(np.float32)
+        array[:2, :5, :5] = np.nan
+        with pytest.raises(InputError, match=r"50 voxels \(0.1 %\)") as caught:
+            prepare_hu(volume(array))
+        assert caught.value.code == "not-finite"
+
+
+class TestPadding:
+    @pytest.mark.parametrize("padding", [-1025, -2000, -3024, -32768])
+    @pytest.mark.parametrize("dtype", [np.int16, np.float32])
+    def test_becomes_air_with_its_share(self, padding: int, dtype: type) -> None:
+        array = chest((20, 40, 40)).astype(dtype)
+        array[:, :4] = padding
+        clean, notices = prepare_hu(volume(array))
+        assert clean.array.dtype == dtype
+        assert (clean.array[:, :4] == -1024).all()
+        np.testing.assert_array_equal(clean.array[:, 4:], array[:, 4:])
+        assert codes(notices) == ["padding"]
+        assert f"10.0 % of the voxels lie below -1024 HU (lowest {padding})" in notices[0].message
+
+    def test_a_tiny_share_is_not_called_zero(self) -> None:
+        array = chest((40, 60, 60))
+        array[0, 0, 0] = -2000
+        assert "under 0.1 %" in prepare_hu(volume(array))[1][0].message
+
+
+class TestExtent:
+    def test_fewer_than_8_voxels_in_plane_are_refused(self) -> None:
+        with pytest.raises(InputError, match="7 x 48") as caught:
+            prepare_hu(volume(chest()[:, :, :7]))
+        assert caught.value.code == "too-small"
+        prepare_hu(volume(chest()[:, 20:28, :]))
+
+    def test_in_plane_means_the_axial_plane(self) -> None:
+        """A sagittal stack has few columns only in its own order."""
+        sagittal = Volume(
+            array=np.ascontiguousarray(chest().transpose(2, 0, 1)),
+            spacing_mm=(7, 5, 7),
+            direction=np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]),
+        )
+        assert prepare_hu(sagittal)[1] == []
+        few = sagittal.array[:5]
+        with pytest.raises(InputError, match="5 x 48"):
+            prepare_hu(Volume(array=few, direction=sagittal.direction))
+
+    def test_under_50_mm_is_noticed(self) -> None:
+        notices = prepare_hu(volume(chest(), (1.0, 7.0, 5.0)))[1]
+        assert codes(notices) == ["small-extent"]
+        assert "48 x 336 mm" in notices[0].message
+
+    def test_a_single_slice_is_noticed(self) -> None:
+        notices = prepare_hu(volume(chest()[12:13], (7.0, 7.0, 9.0)))[1]
+        assert codes(notices) == ["single-slice"]
+        assert "low confidence" in notices[0].message
+
+    def test_thick_slices_are_noticed(self) -> None:
+        assert prepare_hu(volume(chest(), (7.0, 7.0, 5.5)))[1] == []
+        notices = prepare_hu(volume(chest(), (7.0, 7.0, 7.5)))[1]
+        assert codes(notices) == ["thick-slices"]
+        assert "7.5 mm" in notices[0].message
+
+    def test_oblique_is_noticed_with_its_angle(self) -> None:
+        for degrees, expected in ((0.9, []), (12.3, ["oblique"])):
+            tilted = Volume(array=chest(), spacing_mm=(7, 7, 5), direction=turned(degrees))
+            notices = prepare_hu(tilted)[1]
+            assert codes(notices) == expected
+        assert "12.3 degrees" in notices[0].message
+
+
+class TestFramesAndChannels:
+    def test_one_is_fine(self) -> None:
+        checks.refuse_time_series(1, "a.nii")
+        checks.refuse_channels(1, "a.nii")
+
+    def test_more_are_refused(self) -> None:
+        with pytest.raises(InputError, match=r"a\.nii is a time series of 4 frames") as caught:
+            checks.refuse_time_series(4, "a.nii")
+        assert "Choose one frame" in caught.value.remedy
+        with pytest.raises(InputError, match="colour image with 3 channels, not CT"):
+            checks.refuse_channels(3, "a.nii")
+        with pytest.raises(InputError, match="6 values in each voxel"):
+            checks.refuse_channels(6, "a.nii")
+
+
+class TestSlicePositions:
+    NAMES = tuple(f"s{number}" for number in range(1, 11))
+
+    def test_even_and_single_pass(self) -> None:
+        assert check_slice_positions([0, 2.5, 5, 7.5], self.NAMES) == []
+        assert check_slice_positions([3], self.NAMES) == []
+        assert check_slice_positions([0, 1.009, 2, 3], self.NAMES) == []
+
+    def test_uneven_is_noticed_with_slice_numbers(self) -> None:
+        notices = check_slice_positions([0, 1, 2, 3.2, 4.2, 5.2], self.NAMES)
+        assert codes(notices) == ["uneven-slices"]
+        assert "up to 1.2 mm after slice 3" in notices[0].message
+
+    def test_a_gap_is_refused_unless_allowed(self) -> None:
+        positions = [0, 2.5, 5, 12.5, 15]
+        with pytest.raises(InputError) as caught:
+            check_slice_positions(positions, self.NAMES)
+        assert caught.value.code == "gap"
+        assert (
+            "2 slices are missing: 7.5 mm between slices 3 and 4 (s3, s4)" in caught.value.message
+        )
+        assert "--allow-gaps" in caught.value.remedy
+        assert codes(check_slice_positions(positions, self.NAMES, allow_gaps=True)) == ["gap"]
+
+    def test_one_and_a_half_is_a_gap(self) -> None:
+        with pytest.raises(InputError, match="1 slices are missing"):
+            check_slice_positions([0, 1, 2, 3.5, 4.5], self.NAMES)
+
+    def test_duplicates_are_named(self) -> None:
+        with pytest.raises(InputError, match="1 slice positions occur twice, first in s2 and s3"):
+            check_slice_positions([0, 1, 1, 2, 3], self.NAMES)
+
+    def test_all_doubled_is_a_duplicate_too(self) -> None:
+        with pytest.raises(InputError, match="twice"):
+            check_slice_positions([0, 0, 1, 1, 2, 2], self.NAMES, allow_gaps=True)
+        with pytest.raises(InputError, match="twice"):
+            check_slice_positions([5, 5], self.NAMES)
+
+
+class TestGantryTilt:
+    @pytest.mark.parametrize("degrees", [0, 0.4, -0.4])
+    def test_straight_passes(self, degrees: float) -> None:
+        angle = math.radians(degrees)
+        check_gantry_tilt([0, 0, 1], [0, 90 * math.sin(angle), 90 * math.cos(angle)])
+        check_gantry_tilt([0, 0, 2], [0, 0, -50])
+
+    @pytest.mark.parametrize("degrees", [0.6, 15, -20])
+    def test_tilt_is_refused_with_its_angle(self, degrees: float) -> None:
+        angle = math.radians(degrees)
+        with pytest.raises(InputError, match=f"{abs(degrees):.1f} degrees") as caught:
+            check_gantry_tilt([0, 0, 1], [0, 90 * math.sin(angle), 90 * math.cos(angle)])
+        assert caught.value.code == "gantry-tilt"

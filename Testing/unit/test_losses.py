@@ -1,0 +1,114 @@
+"""Losses against oracles, and the blindness that the published 3D SSIM had."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from isdmae_train.losses import (
+    dice_ce_loss,
+    gaussian_window,
+    hidden_l1_loss,
+    hidden_ssim_loss,
+    info_nce,
+    ssim_map,
+)
+
+
+@pytest.mark.parametrize(("dims", "shape"), [(2, (2, 3, 24, 29)), (3, (1, 2, 13, 17, 15))])
+def test_ssim_equals_monai(dims: int, shape: tuple[int, ...]) -> None:
+    losses = pytest.importorskip("monai.losses", reason="MONAI is the oracle")
+    torch.manual_seed(0)
+    x, y = torch.rand(shape, requires_grad=True), torch.rand(shape)
+    ours = 1 - ssim_map(x, y).mean()
+    theirs = losses.SSIMLoss(dims, win_size=11)(x, y)
+    assert ours.item() == pytest.approx(theirs.item(), abs=2e-6)
+    (mine,) = torch.autograd.grad(ours, x, retain_graph=True)
+    (oracle,) = torch.autograd.grad(theirs, x)
+    assert torch.allclose(mine, oracle, atol=1e-6)
+
+
+def test_ssim_of_equal_images_is_one_and_window_sums_to_one() -> None:
+    x = torch.rand(1, 1, 16, 16)
+    assert torch.allclose(ssim_map(x, x), torch.tensor(1.0), atol=1e-5)
+    assert gaussian_window(11, 1.5).sum().item() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_ssim_in_3d_sees_permuted_constant_and_inverted_volumes() -> None:
+    """A window that sums to 7 gives 0.003, 0.009 and 0.029 for these three."""
+    generator = torch.Generator().manual_seed(0)
+    rough = torch.rand(1, 1, 8, 8, 8, generator=generator)
+    volume = F.interpolate(rough, size=(24, 24, 24), mode="trilinear")
+    permuted = volume.flatten()[torch.randperm(volume.numel(), generator=generator)]
+    loss = {
+        "permuted": 1 - ssim_map(volume, permuted.reshape(volume.shape)).mean(),
+        "constant": 1 - ssim_map(volume, volume.mean().expand_as(volume)).mean(),
+        "inverted": 1 - ssim_map(volume, 1 - volume).mean(),
+    }
+    assert loss["permuted"] > 0.5
+    assert loss["constant"] > 0.3
+    assert loss["inverted"] > 0.9
+
+
+def test_ssim_stays_in_float32_under_autocast() -> None:
+    x = torch.rand(1, 1, 32, 32)
+    y = (x + 0.01 * torch.randn_like(x)).clamp(0, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = ssim_map(x, y)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, ssim_map(x, y))
+
+
+def test_an_image_smaller_than_the_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 11"):
+        ssim_map(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8))
+    with pytest.raises(ValueError, match="odd size"):
+        gaussian_window(4, 1.5)
+
+
+def test_only_hidden_voxels_count() -> None:
+    target = torch.rand(1, 2, 32, 32)
+    hidden = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    hidden[..., :16] = True
+    wrong_where_visible = target.clone()
+    wrong_where_visible[..., 24:] += 1.0
+    assert hidden_l1_loss(wrong_where_visible, target, hidden) == 0
+    assert hidden_ssim_loss(wrong_where_visible, target, hidden) < 1e-5
+    wrong_where_hidden = target.clone()
+    wrong_where_hidden[..., :16] += 0.5
+    assert hidden_l1_loss(wrong_where_hidden, target, hidden).item() == pytest.approx(0.5)
+    assert hidden_ssim_loss(wrong_where_hidden, target, hidden) > 0.05
+
+
+def test_nothing_hidden_gives_zero_and_not_nan() -> None:
+    x, y = torch.rand(1, 1, 16, 16), torch.rand(1, 1, 16, 16)
+    nothing = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    assert hidden_l1_loss(x, y, nothing) == 0
+    assert hidden_ssim_loss(x, y, nothing) == 0
+
+
+def test_info_nce_of_perfect_and_of_equal_embeddings() -> None:
+    """At temperature .07 it can fall below the 0.63 that a scale of log(1/.07) allows."""
+    perfect = torch.eye(16)
+    assert info_nce(perfect, perfect, torch.tensor(1 / 0.07)) < 1e-4
+    same = F.normalize(torch.ones(16, 8), dim=1)
+    assert info_nce(same, same, torch.tensor(1 / 0.07)).item() == pytest.approx(math.log(16))
+
+
+def test_dice_ce_is_zero_for_certainty_and_right() -> None:
+    labels = torch.randint(0, 3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
+    certain = F.one_hot(labels, 3).movedim(-1, 1) * 50.0
+    assert dice_ce_loss(certain, labels) < 1e-3
+    assert dice_ce_loss(-certain, labels) > 10
+
+
+def test_dice_ce_equals_its_formula() -> None:
+    torch.manual_seed(1)
+    logits, labels = torch.randn(2, 2, 4, 4), torch.randint(0, 2, (2, 4, 4))
+    probability = logits.softmax(1)[:, 1]
+    dice = (2 * (probability * labels).sum() + 1) / (probability.sum() + labels.sum() + 1)
+    expected = F.cross_entropy(logits, labels) + 1 - dice
+    assert dice_ce_loss(logits, labels).item() == pytest.approx(expected.item(), rel=1e-6)

@@ -1,0 +1,65 @@
+"""MetaImage headers that ITK must not see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from isdmae import io
+from isdmae.errors import InputError
+
+VOXELS = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    sitk.WriteImage(sitk.GetImageFromArray(VOXELS), str(tmp_path / "scan.mha"))
+    return tmp_path / "scan.mha"
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        ("NDims = 3", "NDims = -3"),
+        ("NDims = 3", "NDims = 33"),
+        ("NDims = 3", "Comment = no dimensions"),
+        ("DimSize = 4 3 2", "DimSize = 4 3 2 1"),
+        ("DimSize = 4 3 2", "DimSize = 4 -3 2"),
+        ("DimSize = 4 3 2", "DimSize = 4 0 2"),
+        ("DimSize = 4 3 2", "Comment = no size"),
+        ("Offset = 0 0 0", "Offset = 0 0"),
+        ("Offset = 0 0 0", "Offset = 0 0 nan"),
+        ("ElementSpacing = 1 1 1", "ElementSpacing = 1 1 x"),
+        ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "TransformMatrix = 1 0 0"),
+        ("ElementType = MET_SHORT", "ElementType = short"),
+        ("ElementDataFile = LOCAL", "Comment = no voxels"),
+        ("ElementDataFile = LOCAL", "ElementDataFile ="),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(path: Path, line: str, other: str) -> None:
+    data = path.read_bytes()
+    assert line.encode() in data
+    path.write_bytes(data.replace(line.encode(), other.encode()))
+    with pytest.raises(InputError, match="its header is damaged") as caught:
+        io.read(path)
+    assert caught.value.code == "unreadable-file"
+
+
+def test_a_header_without_end_is_not_read_to_the_end(path: Path) -> None:
+    path.write_bytes(b"Comment = x\n" * 100_000)
+    with pytest.raises(InputError, match="its header is damaged"):
+        io.read(path)
+
+
+def test_older_names_of_the_fields_are_read(path: Path) -> None:
+    data = path.read_bytes()
+    data = data.replace(b"Offset = 0 0 0", b"Position = 1 2 3").replace(
+        b"TransformMatrix", b"Orientation"
+    )
+    path.write_bytes(data)
+    volume = io.read(path).volume
+    np.testing.assert_array_equal(volume.array, VOXELS)
+    assert volume.origin_mm == (1, 2, 3)

@@ -1,0 +1,102 @@
+"""Specks, sides, holes and volumes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from isdmae.labels import LUNGS
+from isdmae.postprocess import CleaningCounts, PostprocessConfig, bounding_box, clean, volumes_ml
+from isdmae.volume import Volume
+
+RULES = PostprocessConfig(smallest_ml=0.05)
+
+
+def volume(array: np.ndarray, *, is_hu: bool = True) -> Volume:
+    return Volume(array=array.astype(np.uint8), is_hu=is_hu)
+
+
+def two_blocks() -> np.ndarray:
+    labels = np.zeros((10, 20, 30), np.uint8)
+    labels[2:8, 4:16, 3:14] = 2
+    labels[2:8, 4:16, 14:27] = 1
+    return labels
+
+
+def test_a_speck_of_one_side_inside_the_other_changes_sides() -> None:
+    labels = two_blocks()
+    expected = labels.copy()
+    labels[4:6, 8:10, 6:8] = 1
+    result, counts = clean(volume(labels), RULES)
+    assert np.array_equal(result.array, expected)
+    assert counts == CleaningCounts(moved=8)
+
+
+def test_a_speck_far_from_everything_is_removed() -> None:
+    labels = two_blocks()
+    expected = labels.copy()
+    labels[0, 0, 0:3] = 1
+    result, counts = clean(volume(labels), RULES)
+    assert np.array_equal(result.array, expected)
+    assert counts == CleaningCounts(removed=3)
+
+
+def test_holes_are_filled_with_what_encloses_them() -> None:
+    labels = two_blocks()
+    expected = labels.copy()
+    labels[4, 8, 6:9] = 0
+    labels[5, 8, 20] = 0
+    result, counts = clean(volume(labels), RULES)
+    assert np.array_equal(result.array, expected)
+    assert counts == CleaningCounts(filled=4)
+
+
+def test_two_large_lungs_that_touch_stay_as_they_are() -> None:
+    result, counts = clean(volume(two_blocks()), RULES)
+    assert np.array_equal(result.array, two_blocks())
+    assert counts == CleaningCounts()
+
+
+def test_an_empty_result_stays_empty_and_a_lonely_speck_leaves_nothing() -> None:
+    empty = np.zeros((4, 5, 6), np.uint8)
+    assert clean(volume(empty), RULES)[1] == CleaningCounts()
+    speck = empty.copy()
+    speck[1, 1, 1] = 2
+    result, counts = clean(volume(speck), RULES)
+    assert not result.array.any()
+    assert counts.removed == 1
+
+
+def test_a_picture_is_cleaned_by_its_share_and_its_holes_are_filled_in_the_plane() -> None:
+    labels = np.zeros((1, 50, 50), np.uint8)
+    labels[0, 10:30, 10:30] = 1
+    labels[0, 20, 20] = 0
+    labels[0, 45, 45] = 2
+    result, counts = clean(volume(labels, is_hu=False), PostprocessConfig(smallest_share=0.01))
+    assert counts == CleaningCounts(removed=1, filled=1)
+    assert result.array.sum() == 400
+
+
+def test_the_input_is_not_changed() -> None:
+    labels = two_blocks()
+    labels[0, 0, 0] = 1
+    before = labels.copy()
+    clean(volume(labels), RULES)
+    assert np.array_equal(labels, before)
+
+
+def test_volumes_are_in_millilitres() -> None:
+    labels = Volume(array=two_blocks(), spacing_mm=(2.0, 2.0, 2.5))
+    assert volumes_ml(labels, LUNGS) == {
+        "left lung": pytest.approx(6 * 12 * 13 * 0.01),
+        "right lung": pytest.approx(6 * 12 * 11 * 0.01),
+    }
+
+
+def test_the_box_holds_all() -> None:
+    assert bounding_box(two_blocks()) == (slice(2, 8), slice(4, 16), slice(3, 27))
+
+
+def test_rules_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="outside its range"):
+        PostprocessConfig(smallest_ml=-1)
