@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +70,8 @@ def read_header(path: Path) -> SliceHeader | None:
         is_cut=_is_cut(path, pixel_bytes),
         position=_numbers(reader, "0020|0032", 3),
         orientation=_numbers(reader, "0020|0037", 6),
-        pixel_spacing_mm=_numbers(reader, "0028|0030", 2),
-        thickness_mm=(_numbers(reader, "0018|0050", 1) or (0.0,))[0],
+        pixel_spacing_mm=_lengths(reader, "0028|0030", 2),
+        thickness_mm=(_lengths(reader, "0018|0050", 1) or (0.0,))[0],
         rescale=_numbers(reader, "0028|1053", 1) + _numbers(reader, "0028|1052", 1),
         pixel_type=reader.GetPixelID(),
     )
@@ -114,7 +115,9 @@ def transfer_syntax_name(uid: str) -> str:
 
 
 def _is_cut(path: Path, pixel_bytes: int) -> bool:
-    """Tell whether uncompressed pixels need more bytes than the whole file has."""
+    """Tell whether there are no pixels, or uncompressed ones need more bytes than the file has."""
+    if pixel_bytes <= 0:
+        return True
     if path.stat().st_size >= pixel_bytes:
         return False
     return file_meta(path).get("transfer_syntax", UNCOMPRESSED[0]) in UNCOMPRESSED
@@ -137,7 +140,12 @@ def _numbers(reader: sitk.ImageFileReader, key: str, count: int) -> tuple[float,
         values = tuple(float(part) for part in _text(reader, key).split("\\"))
     except ValueError:
         return ()
-    return values if len(values) == count else ()
+    return values if len(values) == count and all(map(math.isfinite, values)) else ()
+
+
+def _lengths(reader: sitk.ImageFileReader, key: str, count: int) -> tuple[float, ...]:
+    values = _numbers(reader, key, count)
+    return values if all(value > 0 for value in values) else ()
 
 
 def _whole(reader: sitk.ImageFileReader, key: str, default: int = 0) -> int:

@@ -9,15 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import SimpleITK as sitk
 
-from . import dicom, image_file
+from . import dicom, image_file, picture
 from .atomic import atomic_path, suffix_of, write_text_atomic
-from .checks import Notice, notice_unknown_orientation, refuse_channels, refuse_tiny
+from .checks import Notice, notice_unknown_orientation, refuse_tiny
 from .errors import InputError
-from .itk import from_sitk, quiet_itk, to_sitk
+from .itk import from_sitk, not_enough_memory, to_sitk
 from .labelmap_file import write_image_atomic, write_labelmap
-from .volume import Array, Volume
+from .volume import Volume
 
 __all__ = [
     "ReadResult",
@@ -29,17 +28,6 @@ __all__ = [
     "write_labelmap",
     "write_text_atomic",
 ]
-
-PICTURES = {
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".bmp": "BMP",
-}
-JPEG_END = b"\xff\xd9"
-JPEG_TAIL_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +74,8 @@ def read(
     ------
     InputError
         Where there is nothing to read or it cannot be read rightly.
+    ResourceError
+        Where there is not enough memory for it.
 
     Examples
     --------
@@ -107,6 +97,8 @@ def read(
             f"{path.name} cannot be read: {error.strerror or error}.",
             "Check that you may read it and everything in it.",
         ) from error
+    except MemoryError as error:
+        raise not_enough_memory(path.name) from error
 
 
 def _read(path: Path, series_uid: str | None, allow_gaps: bool) -> ReadResult:
@@ -115,11 +107,11 @@ def _read(path: Path, series_uid: str | None, allow_gaps: bool) -> ReadResult:
     suffix = suffix_of(path)
     if suffix in image_file.FORMATS:
         return _read_image(path)
-    if suffix in PICTURES:
-        return _read_picture(path, PICTURES[suffix])
+    if suffix in picture.FORMATS:
+        return _read_picture(path)
     if suffix == ".dcm" or dicom.is_dicom(path):
         return _read_dicom(path.parent, series_uid or dicom.series_of(path), allow_gaps)
-    known = ", ".join([*image_file.FORMATS, *PICTURES])
+    known = ", ".join([*image_file.FORMATS, *picture.FORMATS])
     raise InputError(
         "unknown-format",
         f"{path.name} is of no known format.",
@@ -168,62 +160,8 @@ def _read_image(path: Path) -> ReadResult:
     )
 
 
-def _read_picture(path: Path, name: str) -> ReadResult:
-    _refuse_cut_picture(path)
-    try:
-        with quiet_itk():
-            image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError(
-            "unreadable-file",
-            f"{path.name} cannot be read as {name}: it is damaged, cut short, or another kind of "
-            "file.",
-            "Save it again as an 8- or 16-bit grey PNG.",
-        ) from error
-    if image.GetDimension() != 2:
-        raise InputError(
-            "several-pages",
-            f"{path.name} holds {image.GetSize()[2]} pages; one picture is needed.",
-            "Save one page by itself, or give the CT as DICOM, NIfTI or NRRD.",
-        )
-    grey = _to_grey(sitk.GetArrayFromImage(image), path.name)
-    if grey.dtype.kind == "f" and not np.isfinite(grey).all():
-        raise InputError(
-            "not-finite", f"{path.name} holds NaN or infinite values.", "Save the picture again."
-        )
-    volume = Volume(array=grey[np.newaxis], is_hu=False)
+def _read_picture(path: Path) -> ReadResult:
+    volume = Volume(array=picture.load_picture(path)[np.newaxis], is_hu=False)
     refuse_tiny(volume)
-    return ReadResult(volume=volume, notices=(), source=MappingProxyType({"format": name}))
-
-
-def _to_grey(pixels: Array, name: str) -> Array:
-    """Return (j, i) from (j, i) or (j, i, channels), the colours equal, the opacity constant."""
-    if pixels.ndim == 2:
-        return pixels
-    colours, alpha = pixels[..., :3], pixels[..., 3:]
-    if colours.shape[-1] != 3 or (colours != colours[..., :1]).any():
-        refuse_channels(pixels.shape[-1], name)
-    if alpha.size and (alpha != alpha.flat[0]).any():
-        raise InputError(
-            "transparent-picture",
-            f"{name} is transparent in parts.",
-            "Save it again as an 8- or 16-bit grey PNG.",
-        )
-    return np.ascontiguousarray(colours[..., 0])
-
-
-def _refuse_cut_picture(path: Path) -> None:
-    """Raise ``InputError`` for cut JPEG and BMP files, which ITK fills up without an error."""
-    with path.open("rb") as file:
-        head = file.read(6)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - JPEG_TAIL_BYTES))
-        tail = file.read()
-    cut_jpeg = head[:2] == b"\xff\xd8" and JPEG_END not in tail
-    cut_bmp = head[:2] == b"BM" and int.from_bytes(head[2:6], "little") > size
-    if cut_jpeg or cut_bmp:
-        raise InputError(
-            "damaged-file",
-            f"{path.name} ({size} bytes) is cut short.",
-            "Copy or download it again.",
-        )
+    source = {"format": picture.FORMATS[suffix_of(path)]}
+    return ReadResult(volume=volume, notices=(), source=MappingProxyType(source))

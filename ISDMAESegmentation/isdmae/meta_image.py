@@ -7,6 +7,7 @@ compressed file as other values.
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from pathlib import Path
 
@@ -17,19 +18,21 @@ SUFFIXES = (".mha", ".mhd")
 CHUNK_BYTES = 1 << 20
 LONGEST_LINE = 4096
 MOST_LINES = 200
+KEY = re.compile(r"[A-Za-z0-9_\[\]]+ *")
 # field -> how many numbers it holds, as a power of the number of dimensions
 NUMBERS = {
-    "dimsize": 1,
-    "offset": 1,
-    "position": 1,
-    "origin": 1,
-    "elementspacing": 1,
-    "elementsize": 1,
-    "centerofrotation": 1,
-    "transformmatrix": 2,
-    "orientation": 2,
-    "rotation": 2,
+    "DimSize": 1,
+    "Offset": 1,
+    "Position": 1,
+    "Origin": 1,
+    "ElementSpacing": 1,
+    "ElementSize": 1,
+    "CenterOfRotation": 1,
+    "TransformMatrix": 2,
+    "Orientation": 2,
+    "Rotation": 2,
 }
+TYPES = re.compile(r"MET_(U?(CHAR|SHORT|INT|LONG|LONG_LONG)|FLOAT|DOUBLE)(_ARRAY)?")
 
 
 def check_header(path: Path) -> None:
@@ -45,12 +48,12 @@ def check_header(path: Path) -> None:
 
 
 def refuse_cut(path: Path, promised: int) -> None:
-    """Raise ``InputError`` where the file, or the one it names, holds under ``promised`` bytes.
+    """Raise ``InputError`` where the file, or the one it names, cannot hold ``promised`` bytes.
 
     A damaged compressed one raises ``EOFError`` or ``zlib.error``.
     """
     fields, start = _read_header(path)
-    place = fields["elementdatafile"]
+    place = fields["ElementDataFile"]
     local = place.upper() == "LOCAL"
     data = path if local else path.parent / place
     if place.upper().startswith("LIST") or "%" in place:
@@ -62,38 +65,45 @@ def refuse_cut(path: Path, promised: int) -> None:
             "Put both files into one folder.",
         )
     start = start if local else 0
-    if fields.get("compresseddata", "").lower() == "true":
-        held = _inflated_size(data, start)
+    if fields.get("CompressedData", "").lower() == "true":
+        held = _inflated_size(data, start, fields.get("CompressedDataSize"))
+        # ITK inflates into a buffer of the promised size and leaves it as it is when that fails.
+        wrong = held != promised
     else:
         held = data.stat().st_size - start
-    if held < promised:
+        wrong = held < promised
+    if wrong:
         raise damaged_file(path, f"holds {held} of {promised} bytes")
 
 
 def _read_header(path: Path) -> tuple[dict[str, str], int]:
-    """Return the fields, their names in lower case, and the byte at which local voxels start."""
+    """Return the fields, and the byte at which local voxels start."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         for _ in range(MOST_LINES):
             line = file.readline(LONGEST_LINE)
-            key, _, value = line.decode("latin-1").partition("=")
-            fields[key.strip().lower()] = value.strip()
-            if not line or "elementdatafile" in fields:
+            key, equals, value = line.decode("latin-1").strip().partition("=")
+            if not equals or not KEY.fullmatch(key) or not value.isprintable():
+                break
+            fields[key.strip()] = value.strip()
+            if "ElementDataFile" in fields:
                 break
         return fields, file.tell()
 
 
 def _is_consistent(fields: dict[str, str]) -> bool:
-    dimensions = fields.get("ndims", "")
-    if dimensions not in ("2", "3", "4") or not fields.get("elementdatafile"):
+    dimensions = fields.get("NDims", "")
+    if dimensions not in ("2", "3", "4") or not fields.get("ElementDataFile"):
         return False
-    if not fields.get("elementtype", "").startswith("MET_") or "dimsize" not in fields:
+    if not TYPES.fullmatch(fields.get("ElementType", "")) or "DimSize" not in fields:
         return False
-    lengths = fields["dimsize"].split()
+    lengths = fields["DimSize"].split()
     if not all(length.isdecimal() and int(length) > 0 for length in lengths):
         return False
+    names = list(fields)
     return all(
         _count_numbers(fields[name]) == int(dimensions) ** power
+        and names.index(name) > names.index("NDims")
         for name, power in NUMBERS.items()
         if name in fields
     )
@@ -108,8 +118,11 @@ def _count_numbers(text: str) -> int:
     return len(numbers) if all(map(math.isfinite, numbers)) else -1
 
 
-def _inflated_size(path: Path, start: int) -> int:
-    """Inflate a zlib or gzip stream to its end, which checks its checksum; return its size."""
+def _inflated_size(path: Path, start: int, packed: str | None) -> int:
+    """Inflate a zlib or gzip stream to its end, which checks its checksum; return its size.
+
+    EOFError where it is not ``packed`` bytes long, which ITK takes on trust.
+    """
     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     held = 0
     with path.open("rb") as file:
@@ -121,4 +134,7 @@ def _inflated_size(path: Path, start: int) -> int:
             while chunk:
                 held += len(stream.decompress(chunk, CHUNK_BYTES))
                 chunk = stream.unconsumed_tail
+        used = file.tell() - start - len(stream.unused_data)
+    if packed is not None and packed != str(used):
+        raise EOFError
     return held

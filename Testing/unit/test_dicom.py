@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +335,26 @@ class TestDamage:
         error = refused(tmp_path)
         assert error.code == "damaged-file"
         assert f"{paths[1].name} is cut short" in error.message
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"Rows": 0},
+            {"Columns": 0},
+            {"NumberOfFrames": 0},
+            {"PixelSpacing": [0, -1]},
+            {"PixelSpacing": ["nan", "1"]},
+        ],
+    )
+    def test_impossible_numbers(self, tmp_path: Path, fields: dict[str, Any]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            write_series(tmp_path, HU[:1], **fields)
+        assert refused(tmp_path).code in ("damaged-file", "no-position", "undecodable-slice")
+
+    def test_a_negative_thickness_is_not_believed(self, tmp_path: Path) -> None:
+        write_series(tmp_path, HU[:1], SliceThickness=-2)
+        assert io.read(tmp_path).volume.spacing_mm[2] == 1
 
     def test_no_dicom(self, tmp_path: Path) -> None:
         assert refused(tmp_path).code == "no-dicom"

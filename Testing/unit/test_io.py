@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from isdmae import io
-from isdmae.errors import InputError
+from isdmae.errors import InputError, ResourceError
 from isdmae.volume import Volume
 
 GREY = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.uint8)
@@ -58,6 +58,16 @@ class TestRead:
         with pytest.raises(InputError, match="cannot be read"):
             io.read(tmp_path)
 
+    def test_too_little_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "a.png").write_bytes(b"")
+
+        def fail(_path: Path) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(io.picture, "load_picture", fail)
+        with pytest.raises(ResourceError, match=r"not enough memory to read a\.png"):
+            io.read(tmp_path / "a.png")
+
     def test_names_that_are_not_unicode(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="not valid Unicode"):
             io.read(tmp_path / "scan\udcff.nii")
@@ -86,80 +96,6 @@ class TestRead:
         assert dict(source) == {"format": "PNG"}
         with pytest.raises(TypeError):
             source["format"] = "TIFF"  # type: ignore[index]
-
-
-class TestPictures:
-    @pytest.mark.parametrize("suffix", ["png", "tif", "tiff", "bmp"])
-    def test_grey_8_bit(self, tmp_path: Path, suffix: str) -> None:
-        result = io.read(picture(tmp_path / f"a.{suffix}", GREY))
-        np.testing.assert_array_equal(result.volume.array, GREY[np.newaxis])
-        assert result.volume.array.dtype == np.uint8
-        assert not result.volume.is_hu
-        assert result.volume.spacing_mm == (1, 1, 1)
-
-    @pytest.mark.parametrize("suffix", ["jpg", "jpeg"])
-    def test_jpeg(self, tmp_path: Path, suffix: str) -> None:
-        smooth = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8)
-        result = io.read(picture(tmp_path / f"a.{suffix}", smooth))
-        assert np.abs(result.volume.array[0].astype(int) - smooth).max() <= 8
-
-    @pytest.mark.parametrize("suffix", ["png", "tif"])
-    def test_grey_16_bit(self, tmp_path: Path, suffix: str) -> None:
-        pixels = GREY.astype(np.uint16) * 257
-        result = io.read(picture(tmp_path / f"a.{suffix}", pixels))
-        assert result.volume.array.dtype == np.uint16
-        np.testing.assert_array_equal(result.volume.array[0], pixels)
-
-    def test_equal_channels_are_grey(self, tmp_path: Path) -> None:
-        rgb = np.stack([GREY] * 3, axis=-1)
-        opaque = np.full_like(GREY, 255)
-        for name, pixels in (("a.png", rgb), ("b.png", np.dstack([rgb, opaque]))):
-            result = io.read(picture(tmp_path / name, pixels))
-            np.testing.assert_array_equal(result.volume.array[0], GREY)
-
-    def test_colour_is_refused(self, tmp_path: Path) -> None:
-        rgb = np.stack([GREY] * 3, axis=-1)
-        rgb[5, 5, 2] ^= 1
-        with pytest.raises(InputError, match="colour image with 3 channels, not CT"):
-            io.read(picture(tmp_path / "a.png", rgb))
-
-    def test_transparency_is_refused(self, tmp_path: Path) -> None:
-        pixels = np.stack([GREY] * 4, axis=-1)
-        with pytest.raises(InputError, match="transparent in parts"):
-            io.read(picture(tmp_path / "a.png", pixels))
-
-    def test_several_pages_are_refused(self, tmp_path: Path) -> None:
-        stack = sitk.GetImageFromArray(np.stack([GREY] * 3))
-        sitk.WriteImage(stack, str(tmp_path / "a.tif"))
-        with pytest.raises(InputError, match="holds 3 pages"):
-            io.read(tmp_path / "a.tif")
-
-    def test_nan_is_refused(self, tmp_path: Path) -> None:
-        pixels = np.full((20, 20), np.nan, dtype=np.float32)
-        with pytest.raises(InputError, match="NaN"):
-            io.read(picture(tmp_path / "a.tif", pixels))
-
-    def test_tiny_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="30 x 7 voxels"):
-            io.read(picture(tmp_path / "a.png", GREY[:7]))
-
-    @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "bmp"])
-    @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
-    def test_cut_files_are_refused(self, tmp_path: Path, suffix: str, kept: float) -> None:
-        path = picture(tmp_path / f"a.{suffix}", np.tile(GREY, (4, 4)))
-        data = path.read_bytes()
-        path.write_bytes(data[: int(len(data) * kept)])
-        with pytest.raises(InputError) as caught:
-            io.read(path)
-        assert caught.value.code in ("damaged-file", "unreadable-file")
-        assert f"a.{suffix}" in caught.value.message
-
-    def test_real_pictures(self, data_dir: Path) -> None:
-        for path in ("covid20-2d/images/0000.png", "infnet-train50/Imgs/0.jpg"):
-            volume = io.read(data_dir / path).volume
-            assert volume.shape[0] == 1
-            assert volume.array.dtype == np.uint8
-            assert volume.array.std() > 10
 
 
 class TestSitk:

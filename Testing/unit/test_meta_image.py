@@ -35,6 +35,9 @@ def path(tmp_path: Path) -> Path:
         ("ElementSpacing = 1 1 1", "ElementSpacing = 1 1 x"),
         ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "TransformMatrix = 1 0 0"),
         ("ElementType = MET_SHORT", "ElementType = short"),
+        ("ElementType = MET_SHORT", "elementType = MET_SHORT"),
+        ("TransformMatrix =", "TransformMatrix\0 ="),
+        ("ObjectType = Image", "DimSize = 4 3 2"),
         ("ElementDataFile = LOCAL", "Comment = no voxels"),
         ("ElementDataFile = LOCAL", "ElementDataFile ="),
     ],
@@ -52,6 +55,25 @@ def test_a_header_without_end_is_not_read_to_the_end(path: Path) -> None:
     path.write_bytes(b"Comment = x\n" * 100_000)
     with pytest.raises(InputError, match="its header is damaged"):
         io.read(path)
+
+
+def test_a_wrong_packed_size_is_refused(tmp_path: Path) -> None:
+    """ITK takes it on trust and reads other voxels."""
+    sitk.WriteImage(sitk.GetImageFromArray(VOXELS), str(tmp_path / "scan.mha"), True)
+    data = (tmp_path / "scan.mha").read_bytes()
+    size = data.partition(b"CompressedDataSize = ")[2].partition(b"\n")[0]
+    assert int(size) > 10
+    (tmp_path / "scan.mha").write_bytes(data.replace(b"= " + size, b"= 9"))
+    with pytest.raises(InputError, match="compressed and damaged"):
+        io.read(tmp_path / "scan.mha")
+
+
+def test_too_many_packed_voxels_are_refused(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(VOXELS), str(tmp_path / "scan.mha"), True)
+    data = (tmp_path / "scan.mha").read_bytes()
+    (tmp_path / "scan.mha").write_bytes(data.replace(b"DimSize = 4 3 2", b"DimSize = 4 3 1"))
+    with pytest.raises(InputError, match="holds 48 of 24 bytes"):
+        io.read(tmp_path / "scan.mha")
 
 
 def test_older_names_of_the_fields_are_read(path: Path) -> None:

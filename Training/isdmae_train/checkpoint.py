@@ -98,7 +98,8 @@ def resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, c
         if name.startswith("optimizer/"):
             _, index, slot = name.split("/")
             slots.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": metadata["groups"]})
+    groups = [{**group, "betas": tuple(group["betas"])} for group in metadata["groups"]]
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})
     return int(metadata["step"])
 
 

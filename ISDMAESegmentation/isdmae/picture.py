@@ -1,0 +1,121 @@
+"""Read one grey picture: PNG, TIFF, JPEG or BMP."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .atomic import suffix_of
+from .checks import refuse_channels
+from .errors import InputError
+from .itk import damaged_file, quiet_itk
+from .volume import Array
+
+FORMATS = {
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".bmp": "BMP",
+}
+JPEG_END = b"\xff\xd9"
+JPEG_TAIL_BYTES = 4096
+BMP_HEADER_BYTES = 54
+BMP_INFO_BYTES = (40, 108, 124)
+BMP_DEPTHS = (8, 24, 32)
+GREY_REMEDY = "Save it again as an 8- or 16-bit grey PNG."
+
+
+def load_picture(path: Path) -> Array:
+    """Read a picture whose colours, if it has any, are all grey.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file whose suffix is in ``FORMATS``.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (j, i), in the file's own dtype; finite.
+
+    Raises
+    ------
+    InputError
+        Where it is damaged, in colour, transparent in parts, or of several pages.
+    """
+    _refuse_cut(path)
+    try:
+        with quiet_itk():
+            image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise _unreadable(path) from error
+    if 0 in image.GetSize():
+        raise damaged_file(path, "holds no pixel")
+    if image.GetDimension() != 2:
+        raise InputError(
+            "several-pages",
+            f"{path.name} holds {image.GetSize()[2]} pages; one picture is needed.",
+            "Save one page by itself, or give the CT as DICOM, NIfTI or NRRD.",
+        )
+    grey = _to_grey(sitk.GetArrayFromImage(image), path.name)
+    if grey.dtype.kind == "f" and not np.isfinite(grey).all():
+        raise InputError(
+            "not-finite", f"{path.name} holds NaN or infinite values.", "Save the picture again."
+        )
+    return grey
+
+
+def _to_grey(pixels: Array, name: str) -> Array:
+    """Return (j, i) from (j, i) or (j, i, channels), the colours equal, the opacity constant."""
+    if pixels.ndim == 2:
+        return pixels
+    colours, alpha = pixels[..., :3], pixels[..., 3:]
+    if colours.shape[-1] != 3 or (colours != colours[..., :1]).any():
+        refuse_channels(pixels.shape[-1], name)
+    if alpha.size and (alpha != alpha.flat[0]).any():
+        raise InputError("transparent-picture", f"{name} is transparent in parts.", GREY_REMEDY)
+    return np.ascontiguousarray(colours[..., 0])
+
+
+def _refuse_cut(path: Path) -> None:
+    """Raise ``InputError`` for cut JPEG and BMP files, which ITK fills up without an error."""
+    with path.open("rb") as file:
+        head = file.read(BMP_HEADER_BYTES)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - JPEG_TAIL_BYTES))
+        tail = file.read()
+    if head[:2] == b"\xff\xd8" and JPEG_END not in tail:
+        raise damaged_file(path, "is cut short")
+    if suffix_of(path) == ".bmp":
+        _refuse_bad_bmp(path, head, size)
+
+
+def _refuse_bad_bmp(path: Path, head: bytes, size: int) -> None:
+    """Raise ``InputError`` for headers that would lead ITK outside its memory."""
+    if len(head) < BMP_HEADER_BYTES or head[:2] != b"BM":
+        raise _unreadable(path)
+    start, info, width, height, _, depth, packing = struct.unpack_from("<IIiiHHI", head, 10)
+    (colours,) = struct.unpack_from("<I", head, 46)
+    palette = 4 * (colours or 256) if depth == 8 else 0
+    if width <= 0 or height == 0:
+        raise damaged_file(path, "holds no pixel")
+    if info not in BMP_INFO_BYTES or depth not in BMP_DEPTHS or packing != 0 or colours > 256:
+        raise _unreadable(path)
+    row_bytes = (width * depth // 8 + 3) // 4 * 4
+    if start < 14 + info + palette or start + row_bytes * abs(height) > size:
+        raise damaged_file(path, "is cut short")
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(
+        "unreadable-file",
+        f"{path.name} cannot be read as {FORMATS[suffix_of(path)]}: it is damaged, cut short, or "
+        "another kind of file.",
+        GREY_REMEDY,
+    )

@@ -1,0 +1,295 @@
+"""The command line as a user meets it: files, exit codes, sentences, nothing half-written."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from isdmae import io
+from isdmae.bundle import Bundle
+from isdmae.cli import main
+from isdmae.phantom import Phantom
+from isdmae.volume import Volume
+
+
+@pytest.fixture
+def ct(tmp_path: Path, small_phantom: Phantom) -> Path:
+    folder = tmp_path / "Ünï cödé 测试; rm -rf ~"
+    folder.mkdir()
+    path = folder / "ct.nrrd"
+    io.write_image_atomic(path, io.to_sitk(small_phantom.ct))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def restore_signals() -> Any:
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+def predict(source: Path, target: Path, bundle: Bundle, *more: str) -> int:
+    return main(
+        ["predict", str(source), "-o", str(target), "--model", str(bundle.folder),
+         "--device", "cpu", "--progress", "none", *more]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".seg.nrrd"])
+def test_every_format_holds_labels_on_the_input_grid(
+    ct: Path, tiny_bundle: Bundle, tmp_path: Path, suffix: str
+) -> None:
+    target = tmp_path / f"labels{suffix}"
+    assert predict(ct, target, tiny_bundle) == 0
+    labels, image = sitk.ReadImage(str(target)), sitk.ReadImage(str(ct))
+    assert labels.GetSize() == image.GetSize()
+    for getter in ("GetSpacing", "GetOrigin", "GetDirection"):
+        expected = getattr(image, getter)()
+        assert np.allclose(getattr(labels, getter)(), expected, atol=1e-5)
+    assert labels.GetPixelID() == sitk.sitkUInt8
+
+
+def test_preview_and_report_and_several_outputs(
+    ct: Path, tiny_bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    code = predict(
+        ct, tmp_path / "a.nrrd", tiny_bundle, "-o", str(tmp_path / "a.seg.nrrd"),
+        "--preview", str(tmp_path / "a.png"), "--report", str(tmp_path / "a.json"),
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert report["model"]["sha256"] == tiny_bundle.info.weights.sha256
+    assert report["input"]["orientation"] == "LPS"
+    assert set(report["volumes_ml"]) == {"left lung", "right lung"}
+    assert {"read", "network", "write"} <= set(report["seconds"])
+    assert sorted(p.name for p in tmp_path.glob("a.*")) == [
+        "a.json",
+        "a.nrrd",
+        "a.png",
+        "a.seg.nrrd",
+    ]
+    assert "left lung:" in caplog.text
+
+
+def text_file(path: Path) -> Path:
+    path.write_text("this is no image")
+    return path
+
+
+def truncated(path: Path) -> Path:
+    image = sitk.GetImageFromArray(
+        np.random.default_rng(0).integers(-1000, 100, (40, 64, 64)).astype(np.int16)
+    )
+    sitk.WriteImage(image, str(path))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
+def four_d(path: Path) -> Path:
+    frames = [sitk.Image(16, 16, 4, sitk.sitkInt16) for _ in range(3)]
+    sitk.WriteImage(sitk.JoinSeries(frames), str(path))
+    return path
+
+
+def rgb(path: Path) -> Path:
+    noise = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(noise, isVector=True), str(path))
+    return path
+
+
+def mr_like(path: Path) -> Path:
+    values = np.random.default_rng(0).gamma(2.0, 120.0, (10, 64, 64)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
+    return path
+
+
+def empty_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "words"),
+    [
+        (text_file, "text.nii.gz", "text.nii.gz"),
+        (truncated, "cut.nii.gz", "cut"),
+        (four_d, "four.nii.gz", "3"),
+        (rgb, "rgb.nrrd", "olour"),
+        (mr_like, "mr.nii.gz", "--force"),
+        (empty_folder, "empty", "empty"),
+        (lambda path: path, "absent.nrrd", "does not exist"),
+    ],
+)
+def test_bad_input_gets_one_sentence_a_remedy_and_exit_code_2(
+    tmp_path: Path,
+    tiny_bundle: Bundle,
+    caplog: pytest.LogCaptureFixture,
+    make: Any,
+    name: str,
+    words: str,
+) -> None:
+    source = make(tmp_path / name)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert predict(source, out / "labels.nrrd", tiny_bundle) == 2
+    assert list(out.iterdir()) == []
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    message = errors[0].getMessage()
+    assert words in message
+    assert message.count(". ") >= 1
+    assert "Traceback" not in caplog.text
+
+
+def test_outputs_are_refused_before_anything_is_computed(
+    ct: Path, tiny_bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert predict(ct, tmp_path / "no" / "labels.nrrd", tiny_bundle) == 2
+    assert "does not exist" in caplog.text
+    (tmp_path / "there.nrrd").write_bytes(b"mine")
+    assert predict(ct, tmp_path / "there.nrrd", tiny_bundle) == 2
+    assert (tmp_path / "there.nrrd").read_bytes() == b"mine"
+    assert "exists already" in caplog.text
+    assert predict(ct, tmp_path / "labels.xyz", tiny_bundle) == 2
+    assert "no format that can be written" in caplog.text
+    target = tmp_path / "same.nrrd"
+    assert predict(ct, target, tiny_bundle, "-o", str(target)) == 2
+    assert "one name" in caplog.text
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
+)
+def test_a_folder_without_write_permission(ct: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert predict(ct, locked / "labels.nrrd", tiny_bundle) == 2
+    assert list(locked.iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_written_even_by_root(
+    ct: Path, tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not Path("/proc/self").is_dir():
+        pytest.skip("no file system here that refuses everybody")
+    assert predict(ct, Path("/proc/labels.nrrd"), tiny_bundle) == 2
+    assert "labels.nrrd" in caplog.text or "/proc" in caplog.text
+
+
+def test_overwrite_replaces(ct: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "labels.nrrd"
+    target.write_bytes(b"old")
+    assert predict(ct, target, tiny_bundle, "--overwrite") == 0
+    assert io.read(target).volume.shape == io.read(ct).volume.shape
+
+
+def test_an_unknown_model_names_those_that_exist(
+    ct: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = main(["predict", str(ct), "-o", str(tmp_path / "x.nrrd"), "--model", "lungz"])
+    assert code == 2
+    assert "no model 'lungz'" in caplog.text
+
+
+def test_bad_usage_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["predict"])
+    assert caught.value.code == 2
+    assert "--output" in capsys.readouterr().err
+
+
+def test_json_progress_is_one_object_a_line(
+    ct: Path, tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "labels.nrrd"
+    code = main(
+        ["predict", str(ct), "-o", str(target), "--model", str(tiny_bundle.folder),
+         "--progress", "json"]
+    )  # fmt: skip
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert code == 0
+    assert events[-1]["event"] == "done"
+    assert any(event.get("seconds_left") is not None for event in events[:-1])
+
+
+def test_a_picture_becomes_a_picture_of_labels(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    grey = np.random.default_rng(0).integers(0, 255, (60, 80), np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(grey), str(tmp_path / "slice.png"))
+    assert predict(tmp_path / "slice.png", tmp_path / "labels.png", tiny_bundle) == 0
+    assert sitk.ReadImage(str(tmp_path / "labels.png")).GetSize() == (80, 60)
+
+
+def test_info_and_verify(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["devices"][0] == {"name": "cpu", "usable": True, "reason": ""}
+    assert main(["info"]) == 0
+    assert "device cpu: usable" in capsys.readouterr().out
+    assert main(["verify", str(tiny_bundle.folder)]) == 0
+    assert tiny_bundle.info.weights.sha256 in capsys.readouterr().out
+    (tiny_bundle.folder / "model.safetensors").write_bytes(b"x")
+    assert main(["verify", str(tiny_bundle.folder)]) == 2
+
+
+def test_phantom_writes_a_ct(tmp_path: Path) -> None:
+    assert main(["phantom", str(tmp_path / "ct.nii.gz"), "--seed", "3"]) == 0
+    with gzip.open(tmp_path / "ct.nii.gz") as file:
+        assert len(file.read(348)) == 348
+
+
+def test_a_defect_is_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("isdmae.machine.describe", lambda: 1 / 0)
+    assert main(["info"]) == 1
+    assert "defect of isdmae" in caplog.text
+    monkeypatch.setattr("isdmae.machine.describe", _no_memory)
+    assert main(["info"]) == 3
+
+
+def _no_memory() -> None:
+    raise MemoryError
+
+
+def test_sigterm_cancels_and_leaves_nothing(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    many = Volume(array=np.zeros((3000, 128, 128), np.int16), spacing_mm=(2.0, 2.0, 1.0))
+    io.write_image_atomic(tmp_path / "ct.nrrd", io.to_sitk(many))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "isdmae", "predict", str(tmp_path / "ct.nrrd"), "--force",
+         "-o", str(tmp_path / "labels.nrrd"), "--model", str(tiny_bundle.folder),
+         "--progress", "json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["stage"] == "segment":
+            break
+    start = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert "cancelled" in stderr
+    assert time.monotonic() - start < 30
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ct.nrrd", "tiny"]
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from isdmae.cli import build_parser; build_parser().format_help(); "
+        "sys.exit('torch' in sys.modules or 'SimpleITK' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,122 @@
+"""The model that travels with the project: right, on its grid, left never right."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from isdmae import io, segment
+from isdmae.bundle import find_bundle, verify
+from isdmae.inference import Predictor
+from isdmae.labels import LUNGS
+from isdmae.phantom import Phantom, PhantomConfig, make_phantom
+from isdmae.volume import Volume
+from isdmae_train.metrics import dice
+
+MOST_BYTES = 12_000_000
+ALL_48 = list(
+    itertools.product(itertools.permutations(range(3)), itertools.product((False, True), repeat=3))
+)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor("lungs", device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    return make_phantom(PhantomConfig(shape=(28, 96, 112), spacing_mm=(3.2, 3.2, 10.5)))
+
+
+@pytest.fixture(scope="module")
+def straight(predictor: Predictor, phantom: Phantom) -> np.ndarray:
+    return predictor.segment(phantom.ct).labelmap.array
+
+
+def reordered(volume: Volume, order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
+    """The same patient, stored along other axes: ``order`` and ``flips`` of (i, j, k)."""
+    direction, spacing = volume.direction[:, order], [volume.spacing_mm[axis] for axis in order]
+    array = volume.array.transpose([2 - order[2 - axis] for axis in range(3)])
+    corner = np.zeros(3)
+    for axis, flip in enumerate(flips):
+        if flip:
+            array = np.flip(array, 2 - axis)
+            corner[order[axis]] = volume.shape[2 - order[axis]] - 1
+    origin = volume.affine[:3, :3] @ corner + volume.origin_mm
+    signs = np.where(flips, -1, 1)
+    return Volume(
+        array=array, spacing_mm=tuple(spacing), origin_mm=tuple(origin), direction=direction * signs
+    )
+
+
+def test_the_bundle_is_whole_free_and_small() -> None:
+    bundle = find_bundle("lungs")
+    verify(bundle)
+    assert bundle.info.weights.bytes <= MOST_BYTES
+    assert not bundle.info.non_commercial
+    assert [label.name for label in bundle.info.labels] == ["left lung", "right lung"]
+    assert not any("covid" in entry.name.lower() for entry in bundle.info.training_sets)
+
+
+def test_the_synthetic_lungs_are_found(straight: np.ndarray, phantom: Phantom) -> None:
+    for label in LUNGS:
+        assert dice(straight == label.value, phantom.lungs.array == label.value) > 0.9
+
+
+@pytest.mark.parametrize(("order", "flips"), ALL_48)
+def test_however_the_scan_is_stored_the_same_voxels_get_the_same_label(
+    predictor: Predictor,
+    phantom: Phantom,
+    straight: np.ndarray,
+    order: tuple[int, ...],
+    flips: tuple[bool, ...],
+) -> None:
+    scan = reordered(phantom.ct, order, flips)
+    result = predictor.segment(scan)
+    assert result.labelmap.same_grid(scan, tolerance=1e-6)
+    expected = reordered(phantom.ct.with_array(straight), order, flips)
+    assert np.array_equal(result.labelmap.array, expected.array)
+
+
+def test_an_oblique_scan_is_labelled_on_its_own_grid(predictor: Predictor) -> None:
+    tilted = make_phantom(
+        PhantomConfig(shape=(28, 96, 112), spacing_mm=(3.2, 3.2, 10.5), oblique_deg=9)
+    )
+    result = predictor.segment(tilted.ct)
+    assert result.labelmap.same_grid(tilted.ct, tolerance=1e-6)
+    for label in LUNGS:
+        overlap = dice(result.labelmap.array == label.value, tilted.lungs.array == label.value)
+        assert overlap > 0.88
+    assert "oblique" in {notice.code for notice in result.notices}
+
+
+def test_bfloat16_gives_the_labels_of_float32(straight: np.ndarray, phantom: Phantom) -> None:
+    quick = segment(phantom.ct, "lungs", device="cpu").labelmap.array
+    for label in LUNGS:
+        assert dice(quick == label.value, straight == label.value) > 0.995
+
+
+def test_a_block_of_soft_tissue_gives_no_lungs(predictor: Predictor) -> None:
+    block = np.full((6, 96, 96), -1000, np.int16)
+    block[:, 20:76, 16:80] = 45
+    result = predictor.segment(Volume(array=block, spacing_mm=(3.0, 3.0, 5.0)), force=True)
+    assert result.status == "empty"
+    assert "nothing-found" in {notice.code for notice in result.notices}
+
+
+def test_real_patients_that_it_never_saw(predictor: Predictor, data_dir: Path) -> None:
+    """A sixteenth of covid20-2d; `make accuracy` does all of it."""
+    folder = data_dir / "covid20-2d"
+    with (folder / "case_index.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[::16]
+    scores = defaultdict(list)
+    for row in rows:
+        truth = io.read(folder / "lung" / row["file"]).volume.array > 127
+        found = predictor.segment(io.read(folder / "images" / row["file"]).volume)
+        scores[row["patient"]].append(dice(found.labelmap.array > 0, truth))
+    assert np.mean([np.mean(values) for values in scores.values()]) > 0.9

@@ -1,0 +1,274 @@
+"""Training end to end on two small synthetic chests, through the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+import yaml
+
+from isdmae.bundle import find_bundle
+from isdmae.errors import InputError
+from isdmae.io import read, to_sitk, write_image_atomic, write_labelmap
+from isdmae.labels import LUNGS
+from isdmae.networks import unet
+from isdmae.phantom import PhantomConfig, make_phantom
+from isdmae_train import cli, loop
+from isdmae_train.checkpoint import list_checkpoints, read_checkpoint
+from isdmae_train.config import (
+    AugmentConfig,
+    DataConfig,
+    LoopConfig,
+    PretrainConfig,
+    load_recipe,
+)
+from isdmae_train.data import SliceDataset, read_manifest
+from tiny_model import tiny_info
+
+TINY = ((4, 8, 8), (0, 1, 1))
+
+
+@pytest.fixture(autouse=True)
+def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Size S is a very small network here; no new process for the allocator; signals restored."""
+    monkeypatch.setitem(unet.SIZES, "S", TINY)
+    monkeypatch.setattr(cli, "_restart_with_allocator", lambda arguments: None)
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared cache of two phantoms and one scan that cannot be read."""
+    data = tmp_path_factory.mktemp("data")
+    scans: list[dict[str, Any]] = []
+    for seed in (0, 1):
+        phantom = make_phantom(
+            PhantomConfig(shape=(24, 64, 72), spacing_mm=(5.0, 5.0, 12.0), seed=seed)
+        )
+        write_image_atomic(data / f"ct{seed}.nrrd", to_sitk(phantom.ct))
+        write_labelmap(data / f"lungs{seed}.nrrd", phantom.lungs, LUNGS)
+        label = {"path": f"lungs{seed}.nrrd", "values": {"left lung": [1], "right lung": [2]}}
+        scans.append(
+            {"id": f"p{seed}", "patient": f"p{seed}", "image": f"ct{seed}.nrrd",
+             "licence": "none", "label": label}
+        )  # fmt: skip
+    (data / "broken.nii.gz").write_text("no image")
+    scans.append({"id": "b", "patient": "b", "image": "broken.nii.gz", "licence": "none"})
+    recipe = data / "prepare.yaml"
+    recipe.write_text(
+        yaml.safe_dump({"data": str(data), "out": str(data / "cache"), "scans": scans})
+    )
+    assert cli.main(["prepare", "--recipe", str(recipe)]) == 0
+    return data / "cache"
+
+
+def options(cache: Path, out: Path, steps: int) -> list[str]:
+    return [
+        "--out", str(out), "--data.manifest", str(cache / "manifest.jsonl"), "--data.size", "64",
+        "--loop.steps", str(steps), "--loop.batch", "2", "--loop.workers", "0",
+        "--loop.log-every", "2", "--loop.warm-up", "2", "--loop.no-bf16",
+        "--loop.checkpoint-minutes", "1000",
+    ]  # fmt: skip
+
+
+def newest(run: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(list_checkpoints(run / "checkpoints")[0])[0]
+
+
+def test_prepare_reports_the_broken_scan_and_keeps_the_others(cache: Path) -> None:
+    entries = read_manifest(cache / "manifest.jsonl")
+    assert [entry.id for entry in entries] == ["p0", "p1"]
+    entry = entries[0]
+    image, labels = (np.load(cache / str(name)) for name in (entry.image, entry.label))
+    assert image.dtype == np.int16
+    assert labels.dtype == np.uint8
+    assert image.shape == labels.shape == entry.shape == (24, 213, 240)
+    assert np.median(image[labels == 1]) < -700
+    assert read(cache / str(entry.truth)).volume.same_grid(read(entry.source).volume)
+
+
+def test_nothing_prepared_is_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recipe = tmp_path / "r.yaml"
+    scan = {"id": "a", "patient": "a", "image": "absent.nrrd", "licence": "none"}
+    recipe.write_text(
+        yaml.safe_dump({"data": str(tmp_path), "out": str(tmp_path / "c"), "scans": [scan]})
+    )
+    assert cli.main(["prepare", "--recipe", str(recipe)]) == 2
+    assert "absent.nrrd does not exist" in caplog.text
+
+
+def test_pretrain_finetune_export_evaluate_predict(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pre, fine, bundle = tmp_path / "pre", tmp_path / "fine", tmp_path / "bundle"
+    assert cli.main(["pretrain", *options(cache, pre, 4)]) == 0
+    lines = (pre / "log.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record["step"] for record in records] == [2, 4]
+    assert {"ssim", "l1", "contrast"} <= set(records[0])
+    assert list((pre / "tensorboard").iterdir())
+
+    assert cli.main(["finetune", *options(cache, fine, 4), "--start", str(pre)]) == 0
+    card = tmp_path / "card.yaml"
+    keys = ("name", "title", "description", "version", "licence", "non_commercial", "training_sets")
+    card.write_text(yaml.safe_dump({key: tiny_info()[key] for key in keys}))
+    export = ["export", "--run", str(fine), "--out", str(bundle), "--card", str(card)]
+    assert cli.main(export) == 0
+    assert find_bundle(bundle).info.network.widths == TINY[0]
+
+    manifest = str(cache / "manifest.jsonl")
+    out = tmp_path / "evaluation"
+    evaluate = ["evaluate", "--model", str(bundle), "--out", str(out)]
+    assert cli.main([*evaluate, "--manifest", manifest, "--only", "p1"]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary) == {"left lung", "right lung", "all together"}
+    assert summary["left lung"]["count"] == 1
+    assert (out / "scores.csv").read_text().count("\n") == 4
+    assert cli.main(evaluate) == 2
+    assert "Give a manifest, or pictures and their truth" in caplog.text
+
+
+def test_evaluate_pictures_by_patient(cache: Path, tmp_path: Path, tiny_bundle: Any) -> None:
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    images.mkdir()
+    masks.mkdir()
+    chance = np.random.default_rng(0)
+    for name in ("a.png", "b.png", "c.png"):
+        for folder in (images, masks):
+            noise = chance.integers(0, 2, (40, 40)).astype(np.uint8) * 255
+            sitk.WriteImage(sitk.GetImageFromArray(noise), str(folder / name))
+    index = tmp_path / "index.csv"
+    index.write_text("file,patient\na.png,x\nb.png,x\nc.png,y\n")
+    out = tmp_path / "out"
+    command = ["evaluate", "--model", str(tiny_bundle.folder), "--pictures", str(images),
+               "--truth", str(masks), "--index", str(index), "--out", str(out)]  # fmt: skip
+    assert cli.main(command) == 0
+    assert json.loads((out / "summary.json").read_text())["all together"]["count"] == 2
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_a_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    assert cli.main([command, *options(cache, tmp_path / "whole", 6)]) == 0
+
+    real = loop.descend
+    done = 0
+
+    def descend_and_stop(*arguments: Any) -> None:
+        nonlocal done
+        real(*arguments)
+        done += 1
+        if done == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(loop, "descend", descend_and_stop)
+    parts = tmp_path / "parts"
+    assert cli.main([command, *options(cache, parts, 6)]) == 0
+    assert [path.name for path in list_checkpoints(parts / "checkpoints")] == [
+        "step-00000003.safetensors"
+    ]
+    monkeypatch.setattr(loop, "descend", real)
+    assert cli.main([command, *options(cache, parts, 6)]) == 0
+    whole, resumed = newest(tmp_path / "whole"), newest(parts)
+    assert set(whole) == set(resumed)
+    different = [name for name, value in whole.items() if not torch.equal(value, resumed[name])]
+    # The two runs have different output folders, so their configurations differ, nothing else.
+    assert different == []
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_slices(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    command = ["finetune", *options(cache, tmp_path / "run", 8), "--loop.learning-rate", "1e30"]
+    assert cli.main(command) == 1
+    assert "The loss is nan" in caplog.text or "The loss is inf" in caplog.text
+    assert "p0[" in caplog.text or "p1[" in caplog.text
+
+
+def test_a_start_of_another_shape_is_refused(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert cli.main(["pretrain", *options(cache, tmp_path / "pre", 1)]) == 0
+    monkeypatch.setitem(unet.SIZES, "S", ((4, 8, 12), (0, 1, 1)))
+    command = ["finetune", *options(cache, tmp_path / "fine", 1), "--start", str(tmp_path / "pre")]
+    assert cli.main(command) == 2
+    assert "has another shape" in caplog.text
+
+
+def test_held_out_scans_are_never_drawn(cache: Path) -> None:
+    config = DataConfig(
+        manifest=cache / "manifest.jsonl", hold_out=("p0",), size=64, augment=AugmentConfig()
+    )
+    dataset = SliceDataset(config, seed=0, labelled=True)
+    assert {str(dataset[index]["case"])[:2] for index in range(30)} == {"p1"}
+    everything = DataConfig(manifest=cache / "manifest.jsonl", hold_out=("p0", "p1"))
+    with pytest.raises(InputError, match="no scan that this run may use"):
+        SliceDataset(everything, seed=0, labelled=True)
+
+
+def test_an_item_depends_on_seed_and_index_alone(cache: Path) -> None:
+    config = DataConfig(manifest=cache / "manifest.jsonl", size=64)
+    first, again, other = (
+        SliceDataset(config, seed=seed, labelled=True)[5]["image"] for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)  # type: ignore[arg-type]
+    assert not torch.equal(first, other)  # type: ignore[arg-type]
+
+
+def test_usage_and_recipes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([]) == 2
+    assert cli.main(["--help"]) == 0
+    assert "prepare,pretrain,finetune" in capsys.readouterr().err
+    assert cli.main(["pretrain", "--recipe"]) == 2
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("masks: {spatial_ratio: 3}")
+    assert cli.main(["pretrain", "--recipe", str(bad)]) == 2
+    assert "mask ratio lies in 0..1" in caplog.text
+    bad.write_text("{")
+    assert cli.main(["pretrain", "--recipe", str(bad)]) == 2
+    assert "cannot be read as YAML" in caplog.text
+    assert cli.main(["pretrain", "--data.manifest", str(tmp_path / "none")]) == 2
+    assert "isdmae-train prepare" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["lungs-pretrain", "lungs-finetune", "lungs-prepare"])
+def test_published_recipes_are_valid(name: str) -> None:
+    from isdmae_train.cli import COMMANDS
+    from isdmae_train.config import RECIPES
+
+    kind = COMMANDS[name.split("-")[1]][0]
+    assert load_recipe(kind, RECIPES / f"{name}.yaml")
+
+
+def test_the_learning_rate_rises_then_falls_to_zero() -> None:
+    config = LoopConfig(steps=100, warm_up=10, learning_rate=1.0)
+    rates = [loop.learning_rate(step, config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] < 0.01
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_masks_are_drawn_from_seed_and_step() -> None:
+    from isdmae_train.pretrain import draw_masks
+
+    image, is_hu = torch.rand(2, 1, 32, 32) * 1400 - 1024, torch.tensor([True, True])
+    masks = PretrainConfig().masks
+    first = draw_masks(image, is_hu, masks, 0, 5)
+    again = draw_masks(image, is_hu, masks, 0, 5)
+    other = draw_masks(image, is_hu, masks, 0, 6)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])

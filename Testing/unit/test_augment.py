@@ -1,0 +1,136 @@
+"""Augmentation: seeded, sides swapped with a mirror, labels kept with their image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from isdmae_train.augment import (
+    add_lesions,
+    add_noise,
+    augment_slice,
+    crop_field_of_view,
+    degrade,
+    swap_sides,
+    to_picture,
+    warp,
+)
+from isdmae_train.config import AugmentConfig
+
+STILL = AugmentConfig(
+    rotation_deg=0.0, scale=(1.0, 1.0), shift=0.0, mirror=0.0, upside_down=0.0, lesions=0.0,
+    field_of_view=0.0, blur=0.0, noise=0.0, picture=0.0,
+)  # fmt: skip
+
+
+def slice_with_lungs() -> tuple[np.ndarray, np.ndarray]:
+    image = np.full((64, 80), -1000, np.float32)
+    image[8:56, 8:72] = 40
+    labels = np.zeros(image.shape, np.uint8)
+    labels[16:48, 14:36] = 2
+    labels[16:48, 44:66] = 1
+    image[labels > 0] = -850
+    return image, labels
+
+
+def chance(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_the_same_seed_gives_the_same_slice() -> None:
+    results = [
+        augment_slice(*slice_with_lungs(), 64, AugmentConfig(), chance(seed)) for seed in (1, 1, 2)
+    ]
+    assert np.array_equal(results[0][0], results[1][0])
+    assert results[0][2] == results[1][2]
+    assert not np.array_equal(results[0][0], results[2][0])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_slice_is_finite_and_in_its_range(seed: int) -> None:
+    image, labels, is_hu = augment_slice(*slice_with_lungs(), 64, AugmentConfig(), chance(seed))
+    assert image.dtype == np.float32
+    assert labels.dtype == np.uint8
+    assert image.shape == labels.shape == (64, 64)
+    assert np.isfinite(image).all()
+    assert set(np.unique(labels)) <= {0, 1, 2}
+    assert image.min() >= (-1024 if is_hu else 0)
+    if not is_hu:
+        assert image.max() <= 1
+
+
+def test_a_mirror_exchanges_the_sides_so_that_left_stays_on_the_viewers_right() -> None:
+    image, labels = slice_with_lungs()
+    mirrored, moved = warp(
+        image, labels, 80, replace(STILL, mirror=1.0), chance(), upside_down=False
+    )
+    assert np.nonzero(moved == 1)[1].mean() > np.nonzero(moved == 2)[1].mean()
+    assert np.median(mirrored[moved == 1]) == -850
+
+
+def test_upside_down_keeps_the_sides() -> None:
+    image, labels = slice_with_lungs()
+    image[16:20, 14:36] = -500
+    turned, moved = warp(image, labels, 80, STILL, chance(), upside_down=True)
+    assert np.nonzero(moved == 1)[1].mean() > np.nonzero(moved == 2)[1].mean()
+    assert np.nonzero(turned == -500)[0].mean() > 50
+
+
+def test_swapping_twice_changes_nothing() -> None:
+    _, labels = slice_with_lungs()
+    assert np.array_equal(swap_sides(swap_sides(labels)), labels)
+    assert set(np.unique(swap_sides(np.array([[0, 3]], np.uint8)))) == {0, 3}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_lesions_are_denser_and_stay_inside_the_lungs(seed: int) -> None:
+    image, labels = slice_with_lungs()
+    changed = add_lesions(image, labels, chance(seed))
+    difference = changed - image
+    assert np.all(difference[labels == 0] == 0)
+    assert difference.max() > 50
+    assert changed.max() < 400
+
+
+def test_a_slice_without_lungs_gets_no_lesions() -> None:
+    image, labels = slice_with_lungs()
+    assert add_lesions(image, labels * 0, chance()) is image
+
+
+def test_noise_has_the_asked_strength() -> None:
+    flat = np.zeros((128, 128), np.float32)
+    for seed in range(4):
+        assert add_noise(flat, (20.0, 20.0), chance(seed)).std() == pytest.approx(20, rel=0.05)
+
+
+def test_degrading_keeps_the_mean_and_smooths() -> None:
+    rough = chance().standard_normal((64, 64)).astype(np.float32)
+    for seed in range(4):
+        smooth = degrade(rough, chance(seed))
+        assert smooth.std() < rough.std()
+        assert smooth.mean() == pytest.approx(rough.mean(), abs=0.05)
+
+
+def test_what_is_not_imaged_is_not_labelled() -> None:
+    for seed in range(6):
+        image, labels = crop_field_of_view(*slice_with_lungs(), chance(seed))
+        assert np.all(labels[image <= -1024] == 0)
+
+
+@pytest.mark.parametrize("equalise", [True, False])
+def test_a_picture_uses_the_whole_range_of_8_bits(equalise: bool) -> None:
+    image, _ = slice_with_lungs()
+    for seed in range(6):
+        picture = to_picture(image, chance(seed), equalise=equalise)
+        assert np.array_equal(picture * 255, np.round(picture * 255))
+        assert picture.max() == pytest.approx(1.0, abs=0.02)
+        assert picture[30, 40] > picture[30, 25]
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        AugmentConfig(noise=1.5)
+    with pytest.raises(ValueError, match="ascending"):
+        AugmentConfig(scale=(2.0, 1.0))

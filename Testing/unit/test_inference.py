@@ -1,0 +1,153 @@
+"""Prediction: the input's own grid, cancel, the ladder of memory, notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from isdmae import inference
+from isdmae.bundle import Bundle, write_bundle
+from isdmae.errors import Cancelled, InputError, ResourceError
+from isdmae.inference import Predictor, is_out_of_memory, result_notices
+from isdmae.labels import LUNGS
+from isdmae.networks.segmenter import Segmenter
+from isdmae.phantom import Phantom
+from isdmae.volume import Volume
+from tiny_model import TINY_NETWORK, tiny_info
+
+
+@pytest.fixture
+def predictor(tiny_bundle: Bundle) -> Predictor:
+    return Predictor(tiny_bundle.folder, device="cpu")
+
+
+def test_labels_lie_on_the_input_grid_and_progress_reaches_the_end(
+    predictor: Predictor, small_phantom: Phantom
+) -> None:
+    seen: list[tuple[str, float]] = []
+    result = predictor.segment(small_phantom.ct, progress=lambda *event: seen.append(event))
+    assert result.labelmap.same_grid(small_phantom.ct, tolerance=0)
+    assert result.labelmap.array.dtype == np.uint8
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares)
+    assert seen[-1] == ("done", 1.0)
+    assert {"network", "prepare slices", "back to the grid", "clean"} <= set(result.seconds)
+
+
+def test_twice_the_same_input_gives_the_same_bits(
+    predictor: Predictor, small_phantom: Phantom
+) -> None:
+    first, second = (predictor.segment(small_phantom.ct).labelmap.array for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_the_size_of_the_batch_does_not_change_the_labels(
+    predictor: Predictor, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = predictor.segment(small_phantom.ct).labelmap.array
+    monkeypatch.setattr(inference, "CPU_BATCH", 3)
+    assert np.mean(predictor.segment(small_phantom.ct).labelmap.array != whole) < 1e-3
+
+
+def test_cancel_ends_between_two_batches(predictor: Predictor, small_phantom: Phantom) -> None:
+    asked = iter([False, True])
+    with pytest.raises(Cancelled) as caught:
+        predictor.segment(small_phantom.ct, stop=lambda: next(asked))
+    assert caught.value.exit_code == 4
+
+
+def failing(network: Callable[..., torch.Tensor], most: int) -> Callable[..., torch.Tensor]:
+    """A network on a machine whose memory holds ``most`` slices."""
+
+    def forward(channels: torch.Tensor) -> torch.Tensor:
+        if len(channels) > most:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return network(channels)
+
+    return forward
+
+
+def test_with_too_little_memory_it_takes_fewer_slices_at_once(
+    predictor: Predictor, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "_network", failing(predictor._network, most=1))
+    assert predictor.segment(small_phantom.ct).labelmap.same_grid(small_phantom.ct)
+
+
+def test_without_memory_for_one_slice_it_says_so(
+    predictor: Predictor, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "_network", failing(predictor._network, most=0))
+    with pytest.raises(ResourceError, match="single slice") as caught:
+        predictor.segment(small_phantom.ct)
+    assert caught.value.exit_code == 3
+
+
+def test_a_defect_is_not_taken_for_missing_memory() -> None:
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate"))
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_other_errors_pass_through(
+    predictor: Predictor, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(channels: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(predictor, "_network", broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        predictor.segment(small_phantom.ct)
+
+
+def test_a_model_that_takes_no_pictures_refuses_them(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = Segmenter(TINY_NETWORK, classes=3).state_dict()
+    bundle = write_bundle(tmp_path / "m", tiny_info(takes=["ct"]), weights)
+    picture = Volume(array=np.zeros((1, 32, 32), np.uint8), is_hu=False)
+    with pytest.raises(InputError, match="does not take a picture"):
+        Predictor(bundle.folder, device="cpu").segment(picture)
+
+
+def test_a_picture_gives_labels_of_its_size_and_a_notice(predictor: Predictor) -> None:
+    picture = Volume(
+        array=np.random.default_rng(0).integers(0, 255, (1, 77, 120), np.uint8), is_hu=False
+    )
+    result = predictor.segment(picture)
+    assert result.labelmap.shape == (1, 77, 120)
+    assert {notice.code for notice in result.notices} <= {"picture-sides", "nothing-found"}
+
+
+def test_values_that_are_not_hu_are_refused_unless_forced(
+    predictor: Predictor, small_phantom: Phantom
+) -> None:
+    scaled = small_phantom.ct.with_array((small_phantom.ct.array + 1024) / 4000)
+    with pytest.raises(InputError, match="--force"):
+        predictor.segment(scaled)
+    assert predictor.segment(scaled, force=True).labelmap.same_grid(small_phantom.ct)
+
+
+def test_sides_against_the_axes_are_noticed() -> None:
+    labels = np.zeros((4, 8, 12), np.uint8)
+    labels[1:3, 2:6, 1:5], labels[1:3, 2:6, 7:11] = 2, 1
+    assert result_notices(Volume(array=labels), LUNGS) == []
+    swapped = result_notices(Volume(array=labels[:, :, ::-1]), LUNGS)
+    assert [notice.code for notice in swapped] == ["sides-contradict"]
+    nothing = result_notices(Volume(array=np.zeros_like(labels)), LUNGS)
+    assert [notice.code for notice in nothing] == ["nothing-found"]
+
+
+def test_float32_and_the_default_precision_agree(
+    tiny_bundle: Bundle, small_phantom: Phantom
+) -> None:
+    exact = Predictor(tiny_bundle.folder, device="cpu", precision="float32")
+    quick = Predictor(tiny_bundle.folder, device="cpu")
+    assert exact.dtype == torch.float32
+    first, second = (p.segment(small_phantom.ct).labelmap.array for p in (exact, quick))
+    assert np.mean(first == second) > 0.97
+    with pytest.raises(ValueError, match="Unknown precision"):
+        Predictor(tiny_bundle.folder, precision="float16")

@@ -1,0 +1,74 @@
+"""The classical lung truth, on the synthetic chest and on real CTs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from isdmae import io
+from isdmae.checks import prepare_hu
+from isdmae.errors import InputError
+from isdmae.labels import CONSOLIDATION, LUNGS, NODULE
+from isdmae.phantom import Phantom, PhantomConfig, make_phantom
+from isdmae.volume import Volume
+from isdmae_train.lung_truth import inner_air, lung_truth
+from isdmae_train.metrics import dice
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    return make_phantom(PhantomConfig(shape=(72, 144, 168), spacing_mm=(2.1, 2.1, 4.2)))
+
+
+@pytest.fixture(scope="module")
+def truth(phantom: Phantom) -> Volume:
+    return lung_truth(phantom.ct)
+
+
+def test_both_lungs_are_found_on_their_sides(phantom: Phantom, truth: Volume) -> None:
+    assert truth.same_grid(phantom.ct, tolerance=0)
+    for label in LUNGS:
+        overlap = dice(truth.array == label.value, phantom.lungs.array == label.value)
+        assert overlap > 0.95, label.name
+
+
+def test_nodules_and_most_of_a_consolidation_are_closed_in(phantom: Phantom, truth: Volume) -> None:
+    for label, least in ((NODULE, 0.9), (CONSOLIDATION, 0.3)):
+        lesion = phantom.lesions.array == label.value
+        assert (truth.array[lesion] > 0).mean() > least
+
+
+def test_the_trachea_is_left_out(phantom: Phantom, truth: Volume) -> None:
+    trachea = (phantom.ct.array < -900) & (phantom.lungs.array == 0)
+    middle = np.zeros_like(trachea)
+    k = int(phantom.ct.shape[0] * 0.8)
+    middle[k, 55:85, 74:94] = True
+    assert (trachea & middle).sum() > 20
+    assert not (truth.array[trachea & middle] > 0).any()
+
+
+def test_a_scan_without_lungs_is_refused() -> None:
+    block = np.full((20, 40, 40), 40, np.int16)
+    with pytest.raises(InputError, match="Two lungs"):
+        lung_truth(Volume(array=block, spacing_mm=(5.0, 5.0, 5.0)))
+
+
+def test_air_that_reaches_a_side_is_the_room() -> None:
+    air = np.zeros((5, 9, 9), bool)
+    air[:, 0:2, :] = True
+    air[1:4, 5:7, 4:6] = True
+    kept = inner_air(air)
+    assert kept.sum() == 3 * 2 * 2
+    assert not kept[:, 0:2].any()
+
+
+def test_real_low_resolution_ct_agrees_with_its_own_labels(data_dir: Path) -> None:
+    folder = data_dir / "cip-ct64"
+    ct, _ = prepare_hu(io.read(folder / "ct-64.nrrd").volume)
+    regions = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "lm-64.nrrd"))) & 255
+    found = lung_truth(ct).array
+    assert dice(found == 1, (regions >= 9) & (regions <= 11)) > 0.9
+    assert dice(found == 2, (regions >= 12) & (regions <= 14)) > 0.9

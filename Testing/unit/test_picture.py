@@ -1,0 +1,144 @@
+"""Grey pictures in; colour, transparency and damage refused."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from isdmae import io
+from isdmae.errors import InputError
+
+GREY = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.uint8)
+
+
+def picture(path: Path, pixels: np.ndarray) -> Path:
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=pixels.ndim == 3), str(path))
+    return path
+
+
+class TestPictures:
+    @pytest.mark.parametrize("suffix", ["png", "tif", "tiff", "bmp"])
+    def test_grey_8_bit(self, tmp_path: Path, suffix: str) -> None:
+        result = io.read(picture(tmp_path / f"a.{suffix}", GREY))
+        np.testing.assert_array_equal(result.volume.array, GREY[np.newaxis])
+        assert result.volume.array.dtype == np.uint8
+        assert not result.volume.is_hu
+        assert result.volume.spacing_mm == (1, 1, 1)
+
+    @pytest.mark.parametrize("suffix", ["jpg", "jpeg"])
+    def test_jpeg(self, tmp_path: Path, suffix: str) -> None:
+        smooth = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8)
+        result = io.read(picture(tmp_path / f"a.{suffix}", smooth))
+        assert np.abs(result.volume.array[0].astype(int) - smooth).max() <= 8
+
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    def test_grey_16_bit(self, tmp_path: Path, suffix: str) -> None:
+        pixels = GREY.astype(np.uint16) * 257
+        result = io.read(picture(tmp_path / f"a.{suffix}", pixels))
+        assert result.volume.array.dtype == np.uint16
+        np.testing.assert_array_equal(result.volume.array[0], pixels)
+
+    def test_equal_channels_are_grey(self, tmp_path: Path) -> None:
+        rgb = np.stack([GREY] * 3, axis=-1)
+        opaque = np.full_like(GREY, 255)
+        for name, pixels in (("a.png", rgb), ("b.png", np.dstack([rgb, opaque]))):
+            result = io.read(picture(tmp_path / name, pixels))
+            np.testing.assert_array_equal(result.volume.array[0], GREY)
+
+    def test_colour_is_refused(self, tmp_path: Path) -> None:
+        rgb = np.stack([GREY] * 3, axis=-1)
+        rgb[5, 5, 2] ^= 1
+        with pytest.raises(InputError, match="colour image with 3 channels, not CT"):
+            io.read(picture(tmp_path / "a.png", rgb))
+
+    def test_transparency_is_refused(self, tmp_path: Path) -> None:
+        pixels = np.stack([GREY] * 4, axis=-1)
+        with pytest.raises(InputError, match="transparent in parts"):
+            io.read(picture(tmp_path / "a.png", pixels))
+
+    def test_several_pages_are_refused(self, tmp_path: Path) -> None:
+        stack = sitk.GetImageFromArray(np.stack([GREY] * 3))
+        sitk.WriteImage(stack, str(tmp_path / "a.tif"))
+        with pytest.raises(InputError, match="holds 3 pages"):
+            io.read(tmp_path / "a.tif")
+
+    def test_nan_is_refused(self, tmp_path: Path) -> None:
+        pixels = np.full((20, 20), np.nan, dtype=np.float32)
+        with pytest.raises(InputError, match="NaN"):
+            io.read(picture(tmp_path / "a.tif", pixels))
+
+    def test_tiny_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="30 x 7 voxels"):
+            io.read(picture(tmp_path / "a.png", GREY[:7]))
+
+    @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "bmp"])
+    @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
+    def test_cut_files_are_refused(self, tmp_path: Path, suffix: str, kept: float) -> None:
+        path = picture(tmp_path / f"a.{suffix}", np.tile(GREY, (4, 4)))
+        data = path.read_bytes()
+        path.write_bytes(data[: int(len(data) * kept)])
+        with pytest.raises(InputError) as caught:
+            io.read(path)
+        assert caught.value.code in ("damaged-file", "unreadable-file")
+        assert f"a.{suffix}" in caught.value.message
+
+    def test_no_pixel_is_refused(self, tmp_path: Path) -> None:
+        path = picture(tmp_path / "a.bmp", GREY)
+        data = bytearray(path.read_bytes())
+        data[18:22] = bytes(4)
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="holds no pixel"):
+            io.read(path)
+
+    def test_an_empty_image_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = picture(tmp_path / "a.png", GREY)
+        empty = sitk.Image([0, 5], sitk.sitkUInt8)
+        monkeypatch.setattr(sitk, "ReadImage", lambda _path: empty)
+        with pytest.raises(InputError, match="holds no pixel"):
+            io.read(path)
+
+    def test_a_palette_of_greys(self, tmp_path: Path) -> None:
+        pillow = pytest.importorskip("PIL.Image")
+        pillow.fromarray(GREY).save(tmp_path / "a.bmp")
+        np.testing.assert_array_equal(io.read(tmp_path / "a.bmp").volume.array[0], GREY)
+
+    def test_real_pictures(self, data_dir: Path) -> None:
+        for path in ("covid20-2d/images/0000.png", "infnet-train50/Imgs/0.jpg"):
+            volume = io.read(data_dir / path).volume
+            assert volume.shape[0] == 1
+            assert volume.array.dtype == np.uint8
+            assert volume.array.std() > 10
+
+    @pytest.mark.parametrize(
+        ("offset", "layout", "value"),
+        [
+            (10, "I", 20),  # voxels inside the header
+            (10, "I", 10**6),
+            (14, "I", 12),  # OS/2
+            (18, "i", 0),
+            (18, "i", -30),
+            (18, "i", 2**30),
+            (22, "i", 0),
+            (22, "i", 2**30),
+            (28, "H", 7),
+            (30, "I", 1),  # run-length
+            (46, "I", 2**31),
+            (0, "H", 0),
+        ],
+    )
+    def test_bmp_headers_that_itk_must_not_see(
+        self, tmp_path: Path, offset: int, layout: str, value: int
+    ) -> None:
+        path = picture(tmp_path / "a.bmp", GREY)
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<" + layout, data, offset, value)
+        path.write_bytes(data)
+        with pytest.raises(InputError) as caught:
+            io.read(path)
+        assert caught.value.code in ("damaged-file", "unreadable-file")
