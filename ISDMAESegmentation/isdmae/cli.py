@@ -7,11 +7,9 @@ Modules that need torch are imported by the command that needs them: ``--help`` 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -26,6 +24,7 @@ from .errors import (
     Cancelled,
     IsdmaeError,
 )
+from .progress import PROGRESS, print_line
 
 log = logging.getLogger("isdmae")
 
@@ -125,7 +124,7 @@ def _predict(options: argparse.Namespace) -> int:
     show = PROGRESS[options.progress]()
     report = Runner().run(job, progress=show, stop=lambda: bool(asked))
     if options.progress == "json":
-        _print_line({"event": "done", "report": report})
+        print_line({"event": "done", "report": report})
         return EXIT_DONE
     for notice in report["notices"]:
         log.warning("Note: %s %s", notice["message"], notice["remedy"])
@@ -154,7 +153,7 @@ def _info(options: argparse.Namespace) -> int:
 
     facts = describe()
     if options.json:
-        _print_line(facts)
+        print_line(facts)
     else:
         sys.stdout.write(describe_in_words(facts))
     return EXIT_DONE
@@ -183,60 +182,3 @@ def _serve(_options: argparse.Namespace) -> int:
     from .worker import serve
 
     return serve()
-
-
-def _print_line(content: Any) -> None:
-    sys.stdout.write(json.dumps(content) + "\n")
-    sys.stdout.flush()
-
-
-class TimeLeft:
-    """Seconds left from the share that is done; the first few percent say nothing yet."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-
-    def __call__(self, share: float) -> float | None:
-        spent = time.monotonic() - self._start
-        return None if share < 0.1 else spent * (1 - share) / share
-
-
-def json_progress() -> Callable[[str, float], None]:
-    """Return a progress function that prints JSON lines."""
-    left = TimeLeft()
-
-    def show(stage: str, share: float) -> None:
-        _print_line(progress_event(stage, share, left(share)))
-
-    return show
-
-
-def progress_event(stage: str, share: float, seconds_left: float | None) -> dict[str, Any]:
-    """Return a progress message; ``seconds_left`` is null as long as it is unknown."""
-    seconds = None if seconds_left is None else round(seconds_left, 1)
-    return {"event": "progress", "stage": stage, "share": round(share, 4), "seconds_left": seconds}
-
-
-def bar_progress() -> Callable[[str, float], None]:
-    """Return a progress function that draws a bar on stderr, or nothing where it is no terminal."""
-    if not sys.stderr.isatty():
-        return no_progress()
-    left = TimeLeft()
-
-    def show(stage: str, share: float) -> None:
-        filled = int(30 * share)
-        seconds = left(share)
-        rest = "" if seconds is None else f" {seconds:.0f} s left"
-        line = f"[{'#' * filled:<30}] {share:4.0%} {stage}{rest}"
-        sys.stderr.write(f"\r{line:<78}" + ("\n" if share >= 1 else ""))
-        sys.stderr.flush()
-
-    return show
-
-
-def no_progress() -> Callable[[str, float], None]:
-    """Return a progress function that shows nothing."""
-    return lambda stage, share: None
-
-
-PROGRESS = {"bar": bar_progress, "json": json_progress, "none": no_progress}

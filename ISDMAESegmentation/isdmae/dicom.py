@@ -1,4 +1,4 @@
-"""DICOM folders: which series is the CT, are its slices complete, and where do they lie."""
+"""DICOM folders: which series is the CT, and which of its files belong to it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
-from .checks import (
-    Notice,
-    check_gantry_tilt,
-    check_slice_positions,
-    narrow_dtype,
-    refuse_channels,
-)
-from .dicom_header import SliceHeader, file_meta, read_header, transfer_syntax_name
+from .checks import Notice, refuse_channels
+from .dicom_header import SliceHeader, file_meta, read_header, undecodable
+from .dicom_stack import stack
 from .errors import InputError
-from .itk import is_out_of_memory, not_enough_memory, quiet_itk
-from .volume import Array, Volume
+from .itk import quiet_itk
+from .volume import Volume
 
 FEW_SLICES = 4
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -64,7 +58,7 @@ def series_of(path: Path) -> str:
     """Return the series UID of one DICOM image file; ``InputError`` where it is none."""
     header = read_header(path)
     if header is None:
-        raise _undecodable(path) if is_dicom(path) else _no_dicom(path.name)
+        raise undecodable(path) if is_dicom(path) else _no_dicom(path.name)
     return header.series_uid
 
 
@@ -111,7 +105,7 @@ def read_series(
     folder = Path(folder)
     headers, damaged = _scan(folder)
     if damaged:
-        raise _undecodable(damaged[0])
+        raise undecodable(damaged[0])
     if not headers:
         raise _no_dicom(folder.name)
     slices, notices = _choose(_by_series(headers), series_uid, folder.name)
@@ -120,7 +114,7 @@ def read_series(
     notices += found
     _refuse_unusable(slices)
     with quiet_itk():
-        volume, found = _stack(slices, allow_gaps)
+        volume, found = stack(slices, allow_gaps)
     return DicomSeries(volume=volume, notices=tuple(notices + found), info=info)
 
 
@@ -262,117 +256,6 @@ def _refuse_unusable(slices: Sequence[SliceHeader]) -> None:
             f"{'; '.join(f'{a:g} x {b:g} mm' for a, b in sorted(spacings))}.",
             "Give one reconstruction.",
         )
-
-
-def _stack(slices: list[SliceHeader], allow_gaps: bool) -> tuple[Volume, list[Notice]]:
-    direction = _direction(slices)
-    places = np.array([header.position for header in slices])
-    heights = places @ direction[:, 2]
-    order = np.argsort(heights, kind="stable")
-    slices, places, heights = [slices[index] for index in order], places[order], heights[order]
-
-    notices = check_slice_positions(
-        heights.tolist(), [header.path.name for header in slices], allow_gaps=allow_gaps
-    )
-    if len(slices) > 1:
-        check_gantry_tilt(direction[:, 2].tolist(), (places[-1] - places[0]).tolist())
-    array = _read_pixels(slices)
-    if any(notice.code == "gap" for notice in notices):
-        array, heights = fill_gaps(array, heights)
-    row_mm, column_mm = slices[0].pixel_spacing_mm
-    volume = Volume(
-        array=narrow_dtype(array),
-        spacing_mm=(column_mm, row_mm, _slice_spacing(slices[0], heights)),
-        origin_mm=tuple(places[0]),
-        direction=direction,
-    )
-    return volume, notices
-
-
-def _direction(slices: Sequence[SliceHeader]) -> Array:
-    """Return the rotation nearest to the (often rounded) cosines; columns are i, j, normal."""
-    row, column = np.array(slices[0].orientation).reshape(2, 3)
-    matrix = np.stack([row, column, np.cross(row, column)], axis=1)
-    if not np.allclose(matrix.T @ matrix, np.eye(3), atol=0.02):
-        raise InputError(
-            "not-orthonormal",
-            f"Row and column direction of {slices[0].path.name} are not at right angles.",
-            "Export the series again from its source.",
-        )
-    left, _, right = np.linalg.svd(matrix)
-    rotation: Array = left @ right
-    return rotation
-
-
-def _slice_spacing(header: SliceHeader, heights: Array) -> float:
-    if len(heights) > 1:
-        return float((heights[-1] - heights[0]) / (len(heights) - 1))
-    return header.thickness_mm or 1.0
-
-
-def fill_gaps(array: Array, heights_mm: Array) -> tuple[Array, Array]:
-    """Put slices onto an even grid, linearly interpolated where some are missing.
-
-    Parameters
-    ----------
-    array : numpy.ndarray
-        Shape (k, j, i).
-    heights_mm : numpy.ndarray
-        Ascending places of the k slices in mm.
-
-    Returns
-    -------
-    numpy.ndarray
-        Same dtype, shape (n, j, i), n >= k; the first and last slice stay.
-    numpy.ndarray
-        The n even places in mm.
-    """
-    usual = float(np.median(np.diff(heights_mm)))
-    count = round((heights_mm[-1] - heights_mm[0]) / usual) + 1
-    even = np.linspace(heights_mm[0], heights_mm[-1], count)
-    above = np.searchsorted(heights_mm, even).clip(1, len(heights_mm) - 1)
-    weights = (even - heights_mm[above - 1]) / (heights_mm[above] - heights_mm[above - 1])
-    filled = np.empty((count, *array.shape[1:]), dtype=array.dtype)
-    for index, (upper, weight) in enumerate(zip(above, weights, strict=True)):
-        mixed = array[upper - 1] * (1.0 - weight) + array[upper] * weight
-        filled[index] = np.rint(mixed) if array.dtype.kind in "iu" else mixed
-    return filled, even
-
-
-def _read_pixels(slices: Sequence[SliceHeader]) -> Array:
-    """Return the rescaled pixels, shape (k, j, i)."""
-    reader = sitk.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames([str(header.path) for header in slices])
-    # ITK gives all slices the type of the first; a fractional slope further on would be cut off.
-    if len({(header.rescale, header.pixel_type) for header in slices}) > 1:
-        reader.SetOutputPixelType(sitk.sitkFloat32)
-    try:
-        array: Array = sitk.GetArrayFromImage(reader.Execute())
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise not_enough_memory("the series") from error
-        paths = [header.path for header in slices]
-        first = next((path for path in paths if not _can_decode(path)), paths[0])
-        raise _undecodable(first) from error
-    return array
-
-
-def _can_decode(path: Path) -> bool:
-    try:
-        sitk.ReadImage(str(path), imageIO="GDCMImageIO")
-    except RuntimeError:
-        return False
-    return True
-
-
-def _undecodable(path: Path) -> InputError:
-    syntax = transfer_syntax_name(file_meta(path).get("transfer_syntax", ""))
-    return InputError(
-        "undecodable-slice",
-        f"{path.name} cannot be decoded; its transfer syntax is {syntax}.",
-        "Export the series uncompressed, or copy it again if it was damaged on the way.",
-    )
 
 
 def _no_dicom(name: str) -> InputError:

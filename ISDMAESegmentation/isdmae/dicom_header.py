@@ -9,6 +9,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from .errors import InputError
 from .itk import quiet_itk
 
 META_BYTES = 4096
@@ -112,6 +113,16 @@ def transfer_syntax_name(uid: str) -> str:
         return uid
     name = UID(uid).name
     return uid if name == uid else f"{name} ({uid})"
+
+
+def undecodable(path: Path) -> InputError:
+    """Return the error for a slice that cannot be decoded; it names the transfer syntax."""
+    syntax = transfer_syntax_name(file_meta(path).get("transfer_syntax", ""))
+    return InputError(
+        "undecodable-slice",
+        f"{path.name} cannot be decoded; its transfer syntax is {syntax}.",
+        "Export the series uncompressed, or copy it again if it was damaged on the way.",
+    )
 
 
 def _is_cut(path: Path, pixel_bytes: int) -> bool:

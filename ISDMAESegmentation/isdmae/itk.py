@@ -96,6 +96,15 @@ def damaged_file(path: Path, how: str) -> InputError:
     )
 
 
+def unreadable_file(path: Path, name: str) -> InputError:
+    """Return the error for a file that is none of the format that its suffix names."""
+    return InputError(
+        "unreadable-file",
+        f"{path.name} cannot be read as {name}: it is damaged, cut short, or another kind of file.",
+        "Copy or download it again, or give it the suffix of its true format.",
+    )
+
+
 @contextmanager
 def quiet_itk() -> Iterator[None]:
     """Keep ITK's own warnings off stderr: we say what matters in our own words."""

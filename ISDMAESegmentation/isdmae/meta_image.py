@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 from .errors import InputError
-from .itk import damaged_file
+from .itk import damaged_file, unreadable_file
 
 SUFFIXES = (".mha", ".mhd")
 CHUNK_BYTES = 1 << 20
@@ -39,19 +39,11 @@ def check_header(path: Path) -> None:
     """Raise ``InputError`` where the header is no consistent one of a 2D, 3D or 4D image."""
     fields, _ = _read_header(path)
     if not _is_consistent(fields):
-        raise InputError(
-            "unreadable-file",
-            f"{path.name} cannot be read as MetaImage: its header is damaged, or it is another "
-            "kind of file.",
-            "Copy or download it again, or give it the suffix of its true format.",
-        )
+        raise unreadable_file(path, "MetaImage")
 
 
 def refuse_cut(path: Path, promised: int) -> None:
-    """Raise ``InputError`` where the file, or the one it names, cannot hold ``promised`` bytes.
-
-    A damaged compressed one raises ``EOFError`` or ``zlib.error``.
-    """
+    """Raise ``InputError`` where the file, or the one it names, cannot hold ``promised`` bytes."""
     fields, start = _read_header(path)
     place = fields["ElementDataFile"]
     local = place.upper() == "LOCAL"
@@ -66,7 +58,11 @@ def refuse_cut(path: Path, promised: int) -> None:
         )
     start = start if local else 0
     if fields.get("CompressedData", "").lower() == "true":
-        held = _inflated_size(data, start, fields.get("CompressedDataSize"))
+        packed = fields.get("CompressedDataSize", "0" if local else None)
+        try:
+            held = _inflated_size(data, start, packed)
+        except (EOFError, zlib.error) as error:
+            raise damaged_file(path, "is compressed and damaged or cut short") from error
         # ITK inflates into a buffer of the promised size and leaves it as it is when that fails.
         wrong = held != promised
     else:
@@ -121,7 +117,7 @@ def _count_numbers(text: str) -> int:
 def _inflated_size(path: Path, start: int, packed: str | None) -> int:
     """Inflate a zlib or gzip stream to its end, which checks its checksum; return its size.
 
-    EOFError where it is not ``packed`` bytes long, which ITK takes on trust.
+    EOFError where it is not ``packed`` bytes long, if that is given: ITK takes it on trust.
     """
     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     held = 0

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TextIO
 
 from . import __version__
-from .cli import TimeLeft, progress_event
 from .errors import EXIT_DEFECT, EXIT_DONE, EXIT_OUT_OF_RESOURCES, InputError, IsdmaeError
 from .job import PredictJob, Runner
+from .progress import TimeLeft, progress_event
 from .schema import from_plain
 
 log = logging.getLogger(__name__)

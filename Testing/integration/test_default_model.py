@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from isdmae import io, segment
 from isdmae.bundle import find_bundle, verify
 from isdmae.inference import Predictor

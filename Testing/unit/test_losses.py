@@ -109,6 +109,19 @@ def test_dice_ce_equals_its_formula() -> None:
     torch.manual_seed(1)
     logits, labels = torch.randn(2, 2, 4, 4), torch.randint(0, 2, (2, 4, 4))
     probability = logits.softmax(1)[:, 1]
-    dice = (2 * (probability * labels).sum() + 1) / (probability.sum() + labels.sum() + 1)
-    expected = F.cross_entropy(logits, labels) + 1 - dice
+    overlap, total = (probability * labels).sum((1, 2)), (probability + labels).sum((1, 2))
+    expected = F.cross_entropy(logits, labels) + 1 - ((2 * overlap + 20) / (total + 20)).mean()
     assert dice_ce_loss(logits, labels).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_small_structure_counts_as_much_as_a_large_one() -> None:
+    labels = torch.zeros(2, 32, 32, dtype=torch.int64)
+    labels[0, 4:28, 4:28] = 1
+    labels[1, 4:8, 4:28] = 1
+    right = F.one_hot(labels, 2).movedim(-1, 1) * 20.0
+    losses = []
+    for missed in (0, 1):
+        logits = right.clone()
+        logits[missed] = right[missed].flip(0) * 0 + torch.tensor([20.0, 0.0])[:, None, None]
+        losses.append(dice_ce_loss(logits, labels) - F.cross_entropy(logits, labels))
+    assert losses[1] > 0.75 * losses[0]

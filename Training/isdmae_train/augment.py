@@ -97,7 +97,8 @@ def smooth_field(shape: tuple[int, int], cells: int, random: Random) -> Image:
 def add_lesions(image: Image, labels: Labels, random: Random) -> Image:
     """Fill a random part of the lungs with ground glass or consolidation; labels stay lung.
 
-    Dependent parts are hit more often, the edge is soft or sharp, up to most of a lung is filled.
+    Dependent parts are hit more often, the edge is soft or sharp, now and then one lung is hit
+    alone.
     """
     lung = labels > 0
     if lung.sum() < 50:
@@ -105,9 +106,9 @@ def add_lesions(image: Image, labels: Labels, random: Random) -> Image:
     field = smooth_field(image.shape, int(random.integers(4, 24)), random)
     height = np.linspace(-1, 1, image.shape[0], dtype=np.float32)[:, None]
     field = field + height * np.float32(random.uniform(-0.5, 1.5))
-    if random.random() < 0.25:
+    if random.random() < 0.1:
         field = np.where(labels == random.integers(1, 3), field + 3, field)
-    share = random.beta(1.2, 2.5)
+    share = random.beta(1.2, 4.0)
     threshold = np.quantile(field[lung], 1 - share)
     softness = np.float32(random.uniform(0.03, 0.5))
     alpha = np.clip((field - threshold) / softness, 0, 1) * lung

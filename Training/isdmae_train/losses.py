@@ -7,8 +7,6 @@ eleven-fold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -113,22 +111,22 @@ def info_nce(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
 
 
-def dice_ce_loss(
-    logits: Tensor, labels: Tensor, *, class_weights: Sequence[float] | None = None
-) -> Tensor:
-    """Cross-entropy plus soft Dice over the foreground classes of the whole batch.
+def dice_ce_loss(logits: Tensor, labels: Tensor, *, smooth: float = 20.0) -> Tensor:
+    """Cross-entropy plus soft Dice, the mean over samples and foreground classes.
 
-    ``logits`` are (B, classes, \\*S), ``labels`` int64 (B, \\*S). Dice is pooled over the batch,
-    so that a slice without a structure neither counts as a miss nor divides by nothing.
+    Dice is taken sample by sample, so that a slice with a thin crescent of lung counts as much as
+    one through the middle of the chest. ``smooth`` (in voxels) keeps it gentle where a class is
+    absent, and still makes an invented structure expensive there.
+
+    ``logits`` are (B, classes, \\*S), ``labels`` int64 (B, \\*S); returns a scalar, float32.
     """
     logits = logits.float()
-    weights = None if class_weights is None else logits.new_tensor(class_weights)
-    cross_entropy = F.cross_entropy(logits, labels, weight=weights)
+    cross_entropy = F.cross_entropy(logits, labels)
     probabilities = logits.softmax(dim=1)[:, 1:]
     classes = torch.arange(1, logits.shape[1], device=labels.device)
     truth = (labels[:, None] == classes.reshape(1, -1, *[1] * (labels.ndim - 1))).float()
-    dims = [0, *range(2, logits.ndim)]
+    dims = list(range(2, logits.ndim))
     overlap = (probabilities * truth).sum(dims)
     total = probabilities.sum(dims) + truth.sum(dims)
-    dice = (2 * overlap + 1.0) / (total + 1.0)
+    dice = (2 * overlap + smooth) / (total + smooth)
     return cross_entropy + (1 - dice).mean()

@@ -1,0 +1,156 @@
+"""NIfTI files, checked before ITK sees them.
+
+ITK reads a cut file as zeros, NaN as zero, a damaged .gz as other values; for ``scan.nii.gz`` it
+takes the pixels of a ``scan.nii`` beside it; and an infinite number in the header keeps it busy for
+ever.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import SimpleITK as sitk
+
+from .atomic import suffix_of
+from .errors import InputError
+from .itk import damaged_file, unreadable_file
+
+SUFFIXES = (".nii", ".nii.gz")
+SIBLINGS = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
+GZIP_MAGIC = b"\x1f\x8b"
+HEADER_BYTES = 348
+NIFTI_2_BYTES = 540
+BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
+CHUNK_BYTES = 1 << 20
+FLOATS = {16: "f4", 64: "f8"}
+# A kilometre in micrometres: beyond it nothing is a CT, and arithmetic overflows.
+LARGEST = 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class NiftiHeader:
+    """``order`` is struct's byte order, ``voxel_bytes`` the size of one stored voxel."""
+
+    order: str
+    datatype: int
+    voxel_bytes: int
+    voxel_offset: int
+    has_orientation: bool
+
+
+def read_header(path: Path) -> NiftiHeader:
+    """Read and check a header; ``InputError`` where it is none or holds impossible numbers."""
+    try:
+        with _open(path) as file:
+            head = file.read(HEADER_BYTES)
+    except BROKEN_GZIP as error:
+        raise unreadable_file(path, "NIfTI") from error
+    lengths = {order: struct.unpack_from(order + "i", head.ljust(4))[0] for order in "<>"}
+    if NIFTI_2_BYTES in lengths.values():
+        raise InputError(
+            "nifti-2",
+            f"{path.name} is a NIfTI-2 file; only NIfTI-1 is read.",
+            "Save it as NIfTI-1, NRRD or MetaImage.",
+        )
+    for order, length in lengths.items():
+        if length == HEADER_BYTES and head[344:] == b"n+1\0":
+            return _parse(path, head, order)
+    raise unreadable_file(path, "NIfTI")
+
+
+def _parse(path: Path, head: bytes, order: str) -> NiftiHeader:
+    """Read the fields of a NIfTI-1 header; offsets as in nifti1.h of https://nifti.nimh.nih.gov."""
+    rank, *lengths = struct.unpack_from(order + "8h", head, 40)
+    datatype, bits = struct.unpack_from(order + "2h", head, 70)
+    pixdim = struct.unpack_from(order + "8f", head, 76)
+    (voxel_offset,) = struct.unpack_from(order + "f", head, 108)
+    qform, sform = struct.unpack_from(order + "2h", head, 252)
+    transforms = struct.unpack_from(order + "18f", head, 256)
+
+    used = [voxel_offset, *pixdim[:4]]
+    used += [*(transforms[:6] if qform else ()), *(transforms[6:] if sform else ())]
+    if not (
+        1 <= rank <= 7
+        and min(lengths[:rank]) > 0
+        and voxel_offset >= 0
+        and all(abs(value) <= LARGEST for value in used)
+    ):
+        raise unreadable_file(path, "NIfTI")
+    return NiftiHeader(
+        order=order,
+        datatype=datatype,
+        voxel_bytes=bits // 8,
+        voxel_offset=int(voxel_offset),
+        has_orientation=bool(qform or sform),
+    )
+
+
+def refuse_cut(path: Path, promised: int) -> None:
+    """Raise ``InputError`` where the file, unpacked, holds fewer than ``promised`` bytes.
+
+    It is read to its end, so that gzip compares its checksum.
+    """
+    held = 0
+    try:
+        with _open(path) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                held += len(chunk)
+    except BROKEN_GZIP as error:
+        raise damaged_file(path, "is compressed and damaged or cut short") from error
+    if held < promised:
+        raise damaged_file(path, f"holds {held} of {promised} bytes")
+
+
+@contextmanager
+def without_sibling(path: Path) -> Iterator[Path]:
+    """Give a path to the same file in a folder where no other file shares its stem."""
+    suffix = suffix_of(path)
+    name = path.name.lower()
+    others = {name.removesuffix(suffix) + sibling for sibling in SIBLINGS} - {name}
+    if not any(other.name.lower() in others for other in path.parent.iterdir()):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        alone = Path(folder) / f"scan{suffix}"
+        try:
+            alone.symlink_to(path.resolve())
+        except OSError:
+            # Windows lets only some users make links.
+            shutil.copyfile(path, alone)
+        yield alone
+
+
+def with_nan(image: sitk.Image, header: NiftiHeader, path: Path) -> sitk.Image:
+    """Put NaN back where the file holds a value that is not finite: ITK reads zero there."""
+    kind = FLOATS.get(header.datatype)
+    if kind is None:
+        return image
+    with _open(path) as file:
+        file.seek(header.voxel_offset)
+        stored = np.frombuffer(
+            file.read(image.GetNumberOfPixels() * header.voxel_bytes), dtype=header.order + kind
+        )
+    bad = ~np.isfinite(stored)
+    if not bad.any():
+        return image
+    array = sitk.GetArrayFromImage(image)
+    array.reshape(-1)[bad] = np.nan
+    restored = sitk.GetImageFromArray(array)
+    restored.CopyInformation(image)
+    return restored
+
+
+def _open(path: Path) -> BinaryIO:
+    with path.open("rb") as file:
+        compressed = file.read(2) == GZIP_MAGIC
+    return cast(BinaryIO, gzip.open(path, "rb")) if compressed else path.open("rb")
