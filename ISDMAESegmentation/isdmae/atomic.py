@@ -83,7 +83,6 @@ def suffix_of(path: Path) -> str:
 
 
 def refuse_target(target: Path, overwrite: bool) -> None:
-    """Raise ``InputError`` where ``target`` is sure to be refused later; costs nothing."""
     """Raise InputError where ``target`` could not be written: no folder, a folder, or it exists."""
     if not target.parent.is_dir():
         raise InputError(
@@ -101,6 +100,8 @@ def refuse_target(target: Path, overwrite: bool) -> None:
             f"{target.name} exists already.",
             "Choose another name, or allow it to be replaced with --overwrite.",
         )
+    if not os.access(target.parent, os.W_OK):
+        raise _not_writable(target)
 
 
 def _flush(path: Path) -> None:
@@ -127,13 +128,17 @@ def _explained(error: OSError, target: Path) -> IsdmaeError:
             f"Free some space in {target.parent}, or choose another folder.",
         )
     if error.errno in FORBIDDEN:
-        return InputError(
-            "not-writable",
-            f"The folder {target.parent} is not writable.",
-            "Choose a folder in which you may write.",
-        )
+        return _not_writable(target)
     return InputError(
         "write-failed",
         f"{target.name} could not be written: {error.strerror or error}.",
         "Choose another name or another folder.",
+    )
+
+
+def _not_writable(target: Path) -> InputError:
+    return InputError(
+        "not-writable",
+        f"The folder {target.parent} is not writable.",
+        "Choose a folder in which you may write.",
     )

@@ -128,8 +128,8 @@ def _predict(options: argparse.Namespace) -> int:
         return EXIT_DONE
     for notice in report["notices"]:
         log.warning("Note: %s %s", notice["message"], notice["remedy"])
-    for name, volume in report["volumes_ml"].items():
-        log.info("%s: %.0f mL", name, volume)
+    for segment in report["segments"]:
+        log.info("%s: %.0f mL", segment["name"], segment["volume_ml"])
     log.info("%.1f s; wrote %s", sum(report["seconds"].values()), ", ".join(map(str, job.outputs)))
     return EXIT_DONE
 

@@ -25,6 +25,7 @@ from .labels import LEFT, RIGHT, Label
 from .networks.blocks import fuse_for_prediction
 from .postprocess import CleaningCounts, clean, volumes_ml
 from .preprocess import AIR_HU, SliceGrid, slice_batch, to_channels
+from .region import Region
 from .volume import Array, Volume, to_lps_order
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ class Predictor:
         self,
         volume: Volume,
         *,
+        region: Region | None = None,
         force: bool = False,
         progress: Progress | None = None,
         stop: Stop | None = None,
@@ -122,6 +124,9 @@ class Predictor:
         ----------
         volume : Volume
             A CT in HU, or a picture (one slice, ``is_hu`` False).
+        region : Region, optional
+            Label nothing outside it. Only the slices that it meets are computed, each as a whole,
+            so the network sees what lies around the region.
         force : bool
             Skip the check that the values are HU.
         progress, stop : callable, optional
@@ -149,9 +154,12 @@ class Predictor:
             self._refuse_kind(volume)
             checked, notices = prepare_hu(volume, force=force) if volume.is_hu else (volume, [])
             turned, order = to_lps_order(checked)
-        labels = self._label_slices(turned, watch, report, stop or (lambda: False))
+            span = slice(0, len(turned.array)) if region is None else region.box(turned)[0]
+        labels = self._label_slices(turned, span, watch, report, stop or (lambda: False))
         with watch("clean"):
             report("clean", 0.95)
+            if region is not None:
+                labels[~region.mask(turned)] = 0
             cleaned, counts = clean(turned.with_array(labels), self.bundle.info.postprocess)
             back = np.ascontiguousarray(order.undo(cleaned.array))
         labelmap = volume.with_array(back)
@@ -180,18 +188,18 @@ class Predictor:
             )
 
     def _label_slices(
-        self, turned: Volume, watch: Stopwatch, report: Progress, stop: Stop
+        self, turned: Volume, span: slice, watch: Stopwatch, report: Progress, stop: Stop
     ) -> Array:
         grid = SliceGrid.of(turned, self.bundle.info.preprocess, self.bundle.info.network.stride)
-        slices = len(turned.array)
         labels = np.zeros(turned.shape, dtype=np.uint8)
         batch = CPU_BATCH if self.device.device.type == "cpu" else GPU_BATCH
-        start = 0
-        while start < slices:
+        start = span.start
+        while start < span.stop:
             if stop():
                 raise Cancelled()
-            report("segment", 0.05 + 0.9 * start / slices)
-            end = min(slices, start + batch)
+            done = (start - span.start) / (span.stop - span.start)
+            report("segment", 0.05 + 0.9 * done)
+            end = min(span.stop, start + batch)
             try:
                 labels[start:end] = self._label_batch(turned, grid, start, end, watch)
             except (MemoryError, RuntimeError) as error:

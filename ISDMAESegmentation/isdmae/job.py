@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from . import __version__
-from .atomic import refuse_target, write_text_atomic
+from .atomic import atomic_path, refuse_target, write_text_atomic
 from .bundle import find_bundle
 from .checks import Notice
 from .errors import InputError
 from .inference import Predictor, Progress, Segmentation, Stop, Stopwatch
 from .io import ReadResult, read, write_labelmap
 from .labelmap_file import refuse_suffix
+from .postprocess import bounding_box
 from .preview import write_preview
+from .region import Region
 from .schema import to_plain
+from .volume import Array, Volume
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +33,23 @@ class PredictJob:
     input: Path
     outputs: tuple[Path, ...]
     """Labelmaps; each suffix names its format (.nii.gz, .nrrd, .mha, .seg.nrrd; .png)."""
+    box: Path | None = None
+    """For a program on the same machine: the labels cropped to their box, uint8 (k, j, i), as .npy;
+    the report's ``box`` says where in the scan it lies."""
     model: str = "lungs"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32"] = "auto"
     preview: Path | None = None
     report: Path | None = None
+    region: Region | None = None
+    """Segment this part of the scan only."""
     series_uid: str | None = None
     allow_gaps: bool = False
     force: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if not self.outputs:
+        if not self.outputs and self.box is None:
             raise ValueError("at least one output is needed")
 
 
@@ -82,11 +92,15 @@ class Runner:
             scan = read(job.input, series_uid=job.series_uid, allow_gaps=job.allow_gaps)
         for path in job.outputs:
             refuse_suffix(path, scan.volume.shape[::-1])
-        result = predictor.segment(scan.volume, force=job.force, progress=progress, stop=stop)
+        result = predictor.segment(
+            scan.volume, region=job.region, force=job.force, progress=progress, stop=stop
+        )
         with watch("write"):
             report("write", 0.97)
             for path in job.outputs:
                 write_labelmap(path, result.labelmap, result.labels, overwrite=job.overwrite)
+            if job.box is not None:
+                write_box(job.box, result.labelmap.array, overwrite=job.overwrite)
         if job.preview is not None:
             with watch("preview"):
                 write_preview(
@@ -105,11 +119,45 @@ class Runner:
 
 def refuse_outputs(job: PredictJob) -> None:
     """Raise InputError for an output that cannot be written, before the work is done."""
-    targets = [*job.outputs, *(path for path in (job.preview, job.report) if path is not None)]
+    others = (job.box, job.preview, job.report)
+    targets = [*job.outputs, *(path for path in others if path is not None)]
     if len({path.absolute() for path in targets}) != len(targets):
         raise InputError("same-output", "Two outputs have one name.", "Give each its own name.")
     for path in targets:
         refuse_target(path, job.overwrite)
+
+
+def label_box(labels: Array) -> tuple[slice, slice, slice]:
+    """Return the box (k, j, i) that holds every label; one voxel where there is none."""
+    return bounding_box(labels) if labels.any() else (slice(0, 1), slice(0, 1), slice(0, 1))
+
+
+def write_box(path: Path, labels: Array, *, overwrite: bool) -> None:
+    """Write the labels of their box as .npy; errors as in `isdmae.atomic.atomic_path`."""
+    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(labels[label_box(labels)]), allow_pickle=False)
+
+
+def describe_segments(scan: Volume, result: Segmentation) -> list[dict[str, Any]]:
+    """Return each label with its codes and measures; ``mean_hu`` is None without voxels or HU."""
+    box = label_box(result.labelmap.array)
+    labels, voxels = result.labelmap.array[box], scan.array[box]
+    segments = []
+    for label in result.labels:
+        inside = voxels[labels == label.value] if scan.is_hu else voxels[:0]
+        mean = round(float(inside.mean(dtype=np.float64)), 1) if inside.size else None
+        segments.append(
+            {
+                "value": label.value,
+                "id": label.segment_id,
+                "name": label.name,
+                "colour": list(label.colour),
+                "terminology": label.terminology(),
+                "volume_ml": round(result.volumes_ml[label.name], 1),
+                "mean_hu": mean,
+            }
+        )
+    return segments
 
 
 def make_report(
@@ -121,9 +169,14 @@ def make_report(
 
     volume, bundle = scan.volume, result.bundle
     notices: list[Notice] = [*scan.notices, *result.notices]
+    box = label_box(result.labelmap.array)
     return {
         "status": result.status,
-        "volumes_ml": {name: round(value, 1) for name, value in result.volumes_ml.items()},
+        "segments": describe_segments(volume, result),
+        "box": {
+            "offset_ijk": [part.start for part in reversed(box)],
+            "size_ijk": [part.stop - part.start for part in reversed(box)],
+        },
         "notices": to_plain(notices),
         "input": {
             **scan.source,
@@ -140,7 +193,11 @@ def make_report(
             "non_commercial": bundle.info.non_commercial,
             "sha256": bundle.info.weights.sha256,
         },
-        "options": {"force": job.force, "allow_gaps": job.allow_gaps},
+        "options": {
+            "force": job.force,
+            "allow_gaps": job.allow_gaps,
+            "region": to_plain(job.region),
+        },
         "machine": {
             "device": str(result.device.device),
             "device_reason": result.device.reason,

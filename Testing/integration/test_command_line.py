@@ -73,7 +73,7 @@ def test_preview_and_report_and_several_outputs(
     report = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert report["model"]["sha256"] == tiny_bundle.info.weights.sha256
     assert report["input"]["orientation"] == "LPS"
-    assert set(report["volumes_ml"]) == {"left lung", "right lung"}
+    assert [segment["name"] for segment in report["segments"]] == ["left lung", "right lung"]
     assert {"read", "network", "write"} <= set(report["seconds"])
     assert sorted(p.name for p in tmp_path.glob("a.*")) == [
         "a.json",

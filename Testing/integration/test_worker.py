@@ -119,6 +119,27 @@ def test_a_conversation(worker: Pipe, ct: Path, tiny_bundle: Bundle, tmp_path: P
     assert worker.process.wait(timeout=30) == 0
 
 
+def test_a_box_of_labels_for_a_program(
+    worker: Pipe, ct: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    labelmap, box = tmp_path / "a.nrrd", tmp_path / "a.npy"
+    worker.send(command="predict", id=1, job=job(ct, labelmap, tiny_bundle, box=str(box)))
+    report = worker.until("done", "error")["report"]
+    labels, scan = io.read(labelmap).volume.array, io.read(ct).volume.array
+    voxel_ml = io.read(ct).volume.voxel_ml
+    i, j, k = report["box"]["offset_ijk"]
+    part = np.load(box)
+    assert list(part.shape) == report["box"]["size_ijk"][::-1]
+    pasted = np.zeros_like(labels)
+    pasted[k : k + part.shape[0], j : j + part.shape[1], i : i + part.shape[2]] = part
+    assert np.array_equal(pasted, labels)
+    for segment in report["segments"]:
+        inside = scan[labels == segment["value"]]
+        mean = pytest.approx(inside.mean(), abs=0.1) if inside.size else None
+        assert segment["mean_hu"] == mean
+        assert segment["volume_ml"] == pytest.approx(inside.size * voxel_ml, abs=0.1)
+
+
 @pytest.fixture
 def long_ct(tmp_path: Path) -> Path:
     many = Volume(array=np.zeros((3000, 128, 128), np.int16), spacing_mm=(2.0, 2.0, 1.0))

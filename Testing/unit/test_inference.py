@@ -16,6 +16,7 @@ from isdmae.inference import Predictor, is_out_of_memory, result_notices
 from isdmae.labels import LUNGS
 from isdmae.networks.segmenter import Segmenter
 from isdmae.phantom import Phantom
+from isdmae.region import Region
 from isdmae.volume import Volume
 from tiny_model import TINY_NETWORK, tiny_info
 
@@ -51,6 +52,26 @@ def test_the_size_of_the_batch_does_not_change_the_labels(
     whole = predictor.segment(small_phantom.ct).labelmap.array
     monkeypatch.setattr(inference, "CPU_BATCH", 3)
     assert np.mean(predictor.segment(small_phantom.ct).labelmap.array != whole) < 1e-3
+
+
+def test_a_region_limits_the_labels_and_the_work(
+    predictor: Predictor, small_phantom: Phantom
+) -> None:
+    ct = small_phantom.ct
+    whole = predictor.segment(ct).labelmap.array
+    k, j, i = np.argwhere(whole > 0).mean(axis=0)
+    centre = ct.affine @ (i, j, k, 1.0)
+    region = Region(centre_mm=tuple(centre[:3]), size_mm=(200.0, 200.0, 120.0))
+    seen: list[int] = []
+    predictor._network.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    part = predictor.segment(ct, region=region).labelmap.array
+    inside = region.mask(ct)
+    assert not part[~inside].any()
+    assert part.any()
+    slices = region.box(ct)[0]
+    assert sum(seen) == slices.stop - slices.start < len(ct.array)
+    core = inside & (part > 0) & (whole > 0)
+    assert np.mean(part[core] != whole[core]) < 0.02
 
 
 def test_cancel_ends_between_two_batches(predictor: Predictor, small_phantom: Phantom) -> None:

@@ -108,7 +108,8 @@ def add_lesions(image: Image, labels: Labels, random: Random) -> Image:
     field = field + height * np.float32(random.uniform(-0.5, 1.5))
     if random.random() < 0.1:
         field = np.where(labels == random.integers(1, 3), field + 3, field)
-    share = random.beta(1.2, 4.0)
+    # Mostly a part of the lung, now and then nearly all of it, as at the bases of the very ill.
+    share = random.beta(1.2, 4.0) if random.random() < 0.88 else random.uniform(0.5, 0.97)
     threshold = np.quantile(field[lung], 1 - share)
     softness = np.float32(random.uniform(0.03, 0.5))
     alpha = np.clip((field - threshold) / softness, 0, 1) * lung

@@ -103,7 +103,14 @@ class DataConfig:
     """Edge of the square training slices in pixels."""
     any_slice: float = 0.2
     """Share of slices drawn from the whole scan; the others show a labelled structure."""
+    low_slice: float = 0.0
+    """Share of slices drawn from about the lower end of the labelled span, where thin crescents of
+    lung lie beside liver, stomach and bowel."""
     augment: AugmentConfig = AugmentConfig()
+
+    def __post_init__(self) -> None:
+        _check_share("a share of slices", self.any_slice, self.low_slice)
+        _check_share("any_slice + low_slice", self.any_slice + self.low_slice)
 
 
 @dataclass(frozen=True, kw_only=True)

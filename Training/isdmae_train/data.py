@@ -112,11 +112,14 @@ class SliceDataset(Dataset[dict[str, object]]):
         }
 
     def _span(self, scan: int, random: np.random.Generator) -> tuple[int, int]:
-        """Return the slices to draw from: mostly those with a label, sometimes all."""
-        every = (0, len(self.images[scan]))
-        if self.spans[scan] is None or random.random() < self.config.any_slice:
-            return every
-        return self.spans[scan] or every
+        """Return the slices to draw from: labelled ones, all, or those about the lower end."""
+        count, span = len(self.images[scan]), self.spans[scan]
+        place = random.random()
+        if span is None or place < self.config.any_slice:
+            return 0, count
+        if place < self.config.any_slice + self.config.low_slice:
+            return _lower_end(span, count)
+        return span
 
 
 def _labelled_span(labels: npt.NDArray[np.uint8] | None) -> tuple[int, int] | None:
@@ -125,6 +128,12 @@ def _labelled_span(labels: npt.NDArray[np.uint8] | None) -> tuple[int, int] | No
         return None
     used = np.flatnonzero(labels.any(axis=(1, 2)))
     return int(used[0]), int(used[-1]) + 1
+
+
+def _lower_end(span: tuple[int, int], count: int) -> tuple[int, int]:
+    """Return the lowest 30 % of ``span`` (k grows to superior) and half as much below it."""
+    length = span[1] - span[0]
+    return max(0, span[0] - round(0.15 * length)), min(count, span[0] + max(1, round(0.3 * length)))
 
 
 def batches(dataset: SliceDataset, loop: LoopConfig, *, first_step: int) -> Iterator[Batch]:
