@@ -2,7 +2,8 @@
 
 1. The released bundle on the pictures of covid20-2d (no picture of that set was ever trained on).
 2. Each of the four scans left out in turn, of pre-training and fine-tuning alike: train on the
-   other three with fewer steps, export, evaluate on the scan's own grid.
+   other three with fewer steps (the augmentation of the recipe's last part), export, evaluate on
+   the scan's own grid.
 
     make accuracy        # or: python Testing/benchmarks/lungs_accuracy.py --data FOLDER
 
@@ -43,7 +44,7 @@ def leave_out(scan: str, out: Path, pretrain_steps: int, finetune_steps: int) ->
         "--data.hold-out", scan, "--loop.steps", str(pretrain_steps),
     )  # fmt: skip
     train(
-        "finetune", "--recipe", str(RECIPES / "lungs-finetune.yaml"),
+        "finetune", "--recipe", str(RECIPES / "lungs-refine.yaml"),
         "--out", str(run / "finetune"),
         "--start", str(run / "pretrain"), "--data.hold-out", scan,
         "--loop.steps", str(finetune_steps),
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "accuracy")
     parser.add_argument("--model", default="lungs")
     parser.add_argument("--pretrain-steps", type=int, default=60)
-    parser.add_argument("--finetune-steps", type=int, default=350)
+    parser.add_argument("--finetune-steps", type=int, default=450)
     parser.add_argument("--only", nargs="*", choices=("covid20-2d", *SCANS))
     options = parser.parse_args()
     if not (ROOT / "runs" / "cache" / "manifest.jsonl").is_file():

@@ -244,13 +244,40 @@ def test_usage_and_recipes(
     assert "isdmae-train prepare" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["lungs-pretrain", "lungs-finetune", "lungs-prepare"])
-def test_published_recipes_are_valid(name: str) -> None:
-    from isdmae_train.cli import COMMANDS
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("lungs-prepare", "prepare"),
+        ("lungs-pretrain", "pretrain"),
+        ("lungs-finetune", "finetune"),
+        ("lungs-refine", "finetune"),
+    ],
+)
+def test_published_recipes_are_valid(name: str, command: str) -> None:
     from isdmae_train.config import RECIPES
 
-    kind = COMMANDS[name.split("-")[1]][0]
-    assert load_recipe(kind, RECIPES / f"{name}.yaml")
+    assert load_recipe(cli.COMMANDS[command][0], RECIPES / f"{name}.yaml")
+
+
+def test_the_shares_of_slices_are_kept(cache: Path) -> None:
+    def drawn(**shares: float) -> np.ndarray:
+        config = DataConfig(manifest=cache / "manifest.jsonl", size=32, **shares)
+        dataset = SliceDataset(config, seed=0, labelled=True)
+        dataset.entries, dataset.shares = dataset.entries[:1], np.ones(1)
+        return np.array([int(str(dataset[n]["case"])[:-1].split("[")[1]) for n in range(60)])
+
+    labels = np.load(cache / "p0" / "label.npy")
+    used = np.flatnonzero(labels.any(axis=(1, 2)))
+    length = used[-1] + 1 - used[0]
+    inside = drawn(any_slice=0.0)
+    assert inside.min() >= used[0]
+    assert inside.max() <= used[-1]
+    low = drawn(any_slice=0.0, low_slice=1.0)
+    assert low.max() < used[0] + round(0.3 * length)
+    assert low.min() < used[0] or used[0] == 0
+    assert set(drawn(any_slice=1.0)) - set(used) or len(used) == len(labels)
+    with pytest.raises(ValueError, match="any_slice"):
+        DataConfig(any_slice=0.6, low_slice=0.6)
 
 
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from isdmae_train.augment import (
+    add_decoys,
     add_lesions,
     add_noise,
     augment_slice,
@@ -134,3 +135,18 @@ def test_impossible_settings_are_refused() -> None:
         AugmentConfig(noise=1.5)
     with pytest.raises(ValueError, match="ascending"):
         AugmentConfig(scale=(2.0, 1.0))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_decoys_change_the_body_and_never_the_lungs(seed: int) -> None:
+    image, labels = slice_with_lungs()
+    changed = add_decoys(image, labels, chance(seed))
+    assert np.array_equal(changed[labels > 0], image[labels > 0])
+    room = image < -900
+    assert np.array_equal(changed[room], image[room])
+    assert np.mean(changed != image) > 0.01
+
+
+def test_a_slice_without_a_body_gets_no_decoys() -> None:
+    air = np.full((32, 32), -1000, np.float32)
+    assert add_decoys(air, np.zeros(air.shape, np.uint8), chance()) is air

@@ -42,6 +42,8 @@ def augment_slice(
     image, labels = warp(image, labels, size, config, random, upside_down=upside_down)
     if random.random() < config.lesions:
         image = add_lesions(image, labels, random)
+    if random.random() < config.decoys:
+        image = add_decoys(image, labels, random)
     if random.random() < config.blur:
         image = degrade(image, random)
     if random.random() < config.noise:
@@ -123,6 +125,26 @@ def add_lesions(image: Image, labels: Labels, random: Random) -> Image:
         filled = np.minimum(filled, np.maximum(image, 60))
         strength = np.float32(1.0)
     blended: Image = image + (filled - image) * alpha.astype(np.float32) * strength
+    return blended
+
+
+def add_decoys(image: Image, labels: Labels, random: Random) -> Image:
+    """Fill blobs of the body outside the lungs with fat, fluid, bowel content or gas.
+
+    Without them a network that has learnt lesions by `add_lesions` takes every grey, smooth region
+    beside the lungs for a sick lung: a full stomach, or fat under the diaphragm.
+    """
+    body = (image > -400) & (labels == 0)
+    if body.sum() < 200:
+        return image
+    field = smooth_field(image.shape, int(random.integers(4, 12)), random)
+    threshold = np.quantile(field[body], 1 - random.uniform(0.03, 0.35))
+    softness = np.float32(random.uniform(0.02, 0.3))
+    alpha = np.clip((field - threshold) / softness, 0, 1) * body
+    level = random.uniform(-160, 80) if random.random() < 0.85 else random.uniform(-1000, -500)
+    texture = smooth_field(image.shape, int(random.integers(24, 96)), random)
+    filling = np.float32(level) + texture * np.float32(random.uniform(3, 90))
+    blended: Image = image + (filling - image) * alpha.astype(np.float32)
     return blended
 
 

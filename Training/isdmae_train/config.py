@@ -76,6 +76,8 @@ class AugmentConfig:
     slab: int = 3
     """Up to this many neighbouring slices are averaged, as thick slices are."""
     lesions: float = 0.5
+    decoys: float = 0.0
+    """Share of slices in which parts of the body beside the lungs look like sick lung."""
     field_of_view: float = 0.25
     blur: float = 0.4
     noise: float = 0.7
@@ -86,8 +88,9 @@ class AugmentConfig:
     """Share of pictures with local histogram equalisation (CLAHE)."""
 
     def __post_init__(self) -> None:
-        _check_share("a probability", self.mirror, self.upside_down, self.lesions, self.blur)
+        _check_share("a probability", self.mirror, self.upside_down, self.lesions, self.decoys)
         _check_share("a probability", self.field_of_view, self.noise, self.picture, self.equalise)
+        _check_share("a probability", self.blur)
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale {self.scale} is not an ascending pair above 0")
 
