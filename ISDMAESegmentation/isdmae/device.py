@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 from .errors import ResourceError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+GPUS = ("mps",) if sys.platform == "darwin" else ("cuda",)
+"""The kind of GPU that this operating system can have."""
 CPU_BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 
 
@@ -41,7 +44,7 @@ def choose_device(wish: str = "auto") -> DeviceChoice:
     if wish == "cpu":
         return DeviceChoice(torch.device("cpu"), "CPU, as chosen")
     reasons = []
-    for name in ("cuda", "mps") if wish == "auto" else (wish,):
+    for name in GPUS if wish == "auto" else (wish,):
         failure = why_not(name)
         if failure is None:
             return DeviceChoice(torch.device(name), f"{name}: a test computation succeeded")

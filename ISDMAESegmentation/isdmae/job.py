@@ -188,6 +188,7 @@ def make_report(
         },
         "model": {
             "name": bundle.info.name,
+            "title": bundle.info.title,
             "version": bundle.info.version,
             "licence": bundle.info.licence,
             "non_commercial": bundle.info.non_commercial,

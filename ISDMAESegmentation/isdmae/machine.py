@@ -10,14 +10,14 @@ import torch
 
 from . import __version__
 from .bundle import list_bundles, models_folders
-from .device import choose_device, has_bf16, why_not
+from .device import GPUS, choose_device, has_bf16, why_not
 from .inference import available_threads
 
 
 def describe() -> dict[str, Any]:
     """Return the facts as plain data."""
     devices = [{"name": "cpu", "usable": True, "reason": ""}]
-    for name in ("cuda", "mps"):
+    for name in GPUS:
         reason = why_not(name)
         devices.append({"name": name, "usable": reason is None, "reason": reason or ""})
     choice = choose_device("auto")

@@ -1,0 +1,119 @@
+"""From the scene to the worker: the CT as a file, the region of interest as numbers.
+
+Slicer's world is RAS, ours is LPS; the two functions here are the only place where that matters.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from .failure import refuse
+
+RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+
+
+def check_volume(volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+    """Refuse what cannot be segmented before anything is started.
+
+    Raises
+    ------
+    SegmentationError
+        ``no-volume``, ``empty-volume``, ``colour-image`` or ``non-linear-transform``.
+    """
+    if volume is None:
+        raise refuse("no-volume", _("No CT is chosen."), _("Load a chest CT and choose it."))
+    image = volume.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        raise refuse(
+            "empty-volume",
+            _("'{name}' holds no voxels.").format(name=volume.GetName()),
+            _("Load the CT again, or choose another one."),
+        )
+    if image.GetNumberOfScalarComponents() != 1:
+        raise refuse(
+            "colour-image",
+            _("'{name}' is a colour image, not a CT.").format(name=volume.GetName()),
+            _("Choose the CT itself."),
+        )
+    transform = volume.GetParentTransformNode()
+    if transform is not None and not transform.IsTransformToWorldLinear():
+        raise refuse(
+            "non-linear-transform",
+            _("'{name}' lies under a non-linear transform.").format(name=volume.GetName()),
+            _("Harden the transform on the CT (Transforms module), or take it out of it."),
+        )
+
+
+def write_volume(volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
+    """Write the CT as uncompressed NRRD in its own space, without touching the node.
+
+    ``slicer.util.saveNode`` would leave a storage node on the user's CT that points to our file.
+
+    Raises
+    ------
+    SegmentationError
+        ``not-written`` where the disk does not take it.
+    """
+    storage = slicer.vtkMRMLNRRDStorageNode()
+    storage.SetFileName(str(path))
+    storage.SetUseCompression(0)
+    if not storage.WriteData(volume):
+        raise refuse(
+            "not-written",
+            _("The CT could not be handed to the worker: writing to {folder} failed.").format(
+                folder=path.parent
+            ),
+            _("Free some disk space, or choose another temporary folder in Slicer's settings."),
+        )
+
+
+def ijk_to_ras(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """Return the 4 x 4 matrix of the node itself, without its parent transform."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def region_of_interest(
+    roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode
+) -> dict[str, Any]:
+    """Return the fields of `isdmae.region.Region`, in the space of the written file.
+
+    Raises
+    ------
+    SegmentationError
+        ``empty-region`` where the region has not been drawn.
+    """
+    size, centre = np.zeros(3), np.zeros(3)
+    roi.GetSizeWorld(size)
+    roi.GetCenterWorld(centre)
+    if roi.GetNumberOfControlPoints() == 0 or not np.all(size > 0):
+        raise refuse(
+            "empty-region",
+            _("The region of interest has not been drawn yet."),
+            _("Place it in a slice view first, or clear the field."),
+        )
+    to_local = np.linalg.inv(_parent_to_world(volume))
+    world_axes = slicer.util.arrayFromVTKMatrix(roi.GetObjectToWorldMatrix())[:3, :3]
+    edges = to_local[:3, :3] @ (world_axes / np.linalg.norm(world_axes, axis=0) * size)
+    lengths = np.linalg.norm(edges, axis=0)
+    axes = (edges / lengths).T * RAS_TO_LPS
+    middle = (to_local @ (*centre, 1.0))[:3] * RAS_TO_LPS
+    return {
+        "centre_mm": middle.tolist(),
+        "size_mm": lengths.tolist(),
+        "axes": axes.tolist(),
+    }
+
+
+def _parent_to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    matrix = vtk.vtkMatrix4x4()
+    if volume.GetParentTransformNode() is not None:
+        volume.GetParentTransformNode().GetMatrixTransformToWorld(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)

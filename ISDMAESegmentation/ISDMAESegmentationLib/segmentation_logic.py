@@ -1,0 +1,111 @@
+"""The programming interface: segment a CT of the scene, or many, without the panel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+
+from .failure import Failure, SegmentationError
+from .run import Run, RunListener, RunRequest
+from .worker_client import WorkerClient
+from .worker_command import worker_command
+
+
+class SegmentationLogic:
+    """Owns the worker; one run at a time.
+
+    Examples
+    --------
+    In Slicer's Python console::
+
+        from ISDMAESegmentation import ISDMAESegmentationLogic
+        segmentation = ISDMAESegmentationLogic().segment(slicer.util.getNode("CTChest"))
+    """
+
+    def __init__(self, state_changed: Callable[[], None] | None = None) -> None:
+        self.client = WorkerClient(worker_command, state_changed)
+        slicer.app.connect("aboutToQuit()", self.stop)
+
+    def start(
+        self,
+        request: RunRequest,
+        listener: RunListener,
+        before_fill: Callable[[slicer.vtkMRMLSegmentationNode], None] | None = None,
+    ) -> Run:
+        """Begin a run and return at once; see `Run`."""
+        return Run(self.client, request, listener, before_fill)
+
+    def segment(
+        self,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+        model: str = "lungs",
+        *,
+        segmentation: slicer.vtkMRMLSegmentationNode | None = None,
+        region: slicer.vtkMRMLMarkupsROINode | None = None,
+        device: str = "auto",
+        force: bool = False,
+    ) -> slicer.vtkMRMLSegmentationNode:
+        """Segment one CT and return when it is done; the application stays alive meanwhile.
+
+        Parameters
+        ----------
+        volume : vtkMRMLScalarVolumeNode
+            A chest CT in HU.
+        model : str
+            Name or folder of a model.
+        segmentation : vtkMRMLSegmentationNode, optional
+            Where the segments go; its other segments stay. Without one a new node is made.
+        region : vtkMRMLMarkupsROINode, optional
+            Label nothing outside it.
+        device : str
+            "auto", "cpu", "cuda" or "mps".
+        force : bool
+            Skip the check that the values are HU.
+
+        Raises
+        ------
+        SegmentationError
+            What went wrong and what to do.
+        """
+        node: list[slicer.vtkMRMLSegmentationNode] = []
+        failures: list[Failure] = []
+        listener = RunListener(
+            progress=lambda stage, share, left: None,
+            done=lambda made, report: node.append(made),
+            failed=failures.append,
+        )
+        request = RunRequest(volume, model, device, segmentation, region, force)
+        self.start(request, listener)
+        while not node and not failures:
+            slicer.app.processEvents()
+        if failures:
+            raise SegmentationError(failures[0])
+        return node[0]
+
+    def stop(self) -> None:
+        """Kill the worker, whatever it does."""
+        self.client.stop()
+
+    def close(self) -> None:
+        """Stop, and let go of the application; the logic is not used afterwards."""
+        slicer.app.disconnect("aboutToQuit()", self.stop)
+        self.stop()
+
+
+def run_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the run report as (what, value) rows for people."""
+    model, machine = report["model"], report["machine"]
+    seconds = sum(report["seconds"].values())
+    return [
+        ("Model", f"{model['name']} {model['version']}"),
+        ("Model SHA-256", model["sha256"][:16]),
+        ("Licence", model["licence"]),
+        ("Device", machine["device_reason"]),
+        ("Precision", machine["precision"]),
+        ("Time", f"{seconds:.1f} s"),
+        ("isdmae", report["versions"]["isdmae"]),
+        ("PyTorch", report["versions"]["torch"]),
+        *[("Note", f"{notice['message']} {notice['remedy']}") for notice in report["notices"]],
+    ]

@@ -1,0 +1,110 @@
+"""The worker's Python, models, packages: what is said and what is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isdmae.bundle import Bundle
+from panel_under_test import PanelUnderTest, is_alive
+
+
+def test_the_workers_python_is_asked_and_named(panel: PanelUnderTest) -> None:
+    panel.wait(lambda: panel.ui.environmentLabel.text.startswith("Python 3."))
+    assert "PyTorch 2." in panel.ui.environmentLabel.text
+    assert not panel.ui.installButton.enabled
+    assert panel.ui.pythonEdit.currentPath == sys.executable
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "does not exist"),
+        ("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\" >&2\nexit 1\n",
+         "The package torch is missing"),
+        ("#!/bin/sh\necho 'something else' >&2\nexit 3\n", "cannot run isdmae: something else"),
+        ("not a program", "cannot run isdmae"),
+    ],
+)  # fmt: skip
+def test_a_python_that_cannot_do_it_is_explained(
+    panel: PanelUnderTest, tmp_path: Path, ct: Any, content: str | None, words: str
+) -> None:
+    python = tmp_path / "python"
+    if content is not None:
+        python.write_text(content)
+        python.chmod(0o755)
+    panel.ui.pythonEdit.currentPath = str(python)
+    panel.ui.checkButton.click()
+    panel.wait(lambda: words in panel.ui.environmentLabel.text)
+    panel.ui.volumeSelector.setCurrentNode(ct)
+    panel.ui.segmentButton.click()
+    assert words in panel.status
+    assert not panel.running
+
+
+def test_a_model_is_added_verified_and_removed(
+    panel: PanelUnderTest, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    models = [panel.ui.modelCombo.itemText(n) for n in range(panel.ui.modelCombo.count)]
+    assert models == ["Lungs", "Tiny"]
+    panel.panel.advanced.add_model(tiny_bundle.folder)
+    assert "There is a model 'tiny' already" in panel.ui.modelActionLabel.text
+
+    panel.ui.modelsEdit.currentPath = str(tmp_path / "others")
+    assert panel.ui.modelCombo.count == 1
+    panel.panel.advanced.add_model(tmp_path / "nothing")
+    assert "holds no model" in panel.ui.modelActionLabel.text
+    panel.panel.advanced.add_model(tiny_bundle.folder)
+    assert panel.ui.modelCombo.currentText == "Tiny"
+    panel.ui.verifyModelButton.click()
+    panel.wait(lambda: "good (SHA-256" in panel.ui.modelActionLabel.text)
+
+    weights = tmp_path / "others" / "tiny" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    panel.ui.verifyModelButton.click()
+    panel.wait(lambda: "SHA-256" in panel.ui.modelActionLabel.text and "good" not in
+               panel.ui.modelActionLabel.text)  # fmt: skip
+
+    panel.ui.removeModelButton.click()
+    assert panel.ui.modelCombo.count == 2, "declined, as nobody answered"
+    panel.harness.recorded.answers.append(True)
+    panel.ui.removeModelButton.click()
+    assert panel.ui.modelCombo.count == 1
+    assert not weights.parent.exists()
+    assert not panel.ui.removeModelButton.enabled
+    assert "came with the extension" in panel.ui.removeModelButton.toolTip
+
+
+def test_the_worker_is_stopped_by_hand(panel: PanelUnderTest, ct: Any) -> None:
+    assert not panel.ui.stopWorkerButton.enabled
+    panel.segment(ct)
+    pid = panel.panel.logic.client.pid
+    assert "Ready" in panel.ui.workerLabel.text
+    panel.ui.logButton.setChecked(True)
+    assert "is ready" in panel.ui.logText.plainText
+    panel.ui.stopWorkerButton.click()
+    assert not is_alive(pid)
+    assert "Not running" in panel.ui.workerLabel.text
+
+
+def test_what_is_missing_in_slicers_own_python_is_asked_for(
+    panel: PanelUnderTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import slicer
+
+    from ISDMAESegmentationLib import install
+    from ISDMAESegmentationLib.failure import SegmentationError
+
+    monkeypatch.setattr(slicer.packaging, "pip_check", lambda requirement: False)
+    with pytest.raises(SegmentationError, match="Extension Manager, search PyTorch"):
+        install.install_packages()
+    install.choose_wheels_folder(str(tmp_path))
+    with pytest.raises(SegmentationError, match="holds no wheel files"):
+        install.install_packages()
+    (tmp_path / "torch-2.whl").write_text("")
+    with pytest.raises(SegmentationError, match="Nothing was installed"):
+        install.install_packages()
+    install.choose_wheels_folder("")

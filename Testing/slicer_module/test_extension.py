@@ -1,0 +1,114 @@
+"""What the Extension Manager installs, and which calls of Slicer the module makes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "ISDMAESegmentation"
+LIBRARY = MODULE / "ISDMAESegmentationLib"
+KNOWN_CALLS = Path(__file__).with_name("known_slicer_api.txt")
+NOT_INSTALLED = ("Testing", "__pycache__", "CMakeLists.txt", "pyproject.toml")
+# Made by pip in a checkout.
+GENERATED = ("isdmae.egg-info", "build", "dist")
+
+
+def cmake_list(name: str) -> set[str]:
+    text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8")
+    body = re.search(rf"set\({name}\n(.*?)\n\s*\)", text, re.DOTALL)
+    assert body is not None
+    return {line.strip() for line in body.group(1).splitlines()}
+
+
+def folder_list() -> tuple[set[str], set[str]]:
+    scripts, resources = set(), set()
+    for path in MODULE.rglob("*"):
+        parts = path.relative_to(MODULE).parts
+        skipped = any(part in NOT_INSTALLED + GENERATED for part in parts)
+        if path.is_dir() or skipped or any(part.startswith(".") for part in parts):
+            continue
+        name = "/".join(parts)
+        (scripts if path.suffix == ".py" else resources).add(name)
+    return scripts, resources
+
+
+def test_every_file_is_listed_for_installation() -> None:
+    scripts, resources = folder_list()
+    listed = {
+        name.replace("${MODULE_NAME}", "ISDMAESegmentation")
+        for name in cmake_list("MODULE_PYTHON_SCRIPTS")
+    }
+    assert listed == scripts
+    assert cmake_list("MODULE_PYTHON_RESOURCES") == resources
+
+
+def test_the_extension_describes_itself() -> None:
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert 'set(EXTENSION_DEPENDS "PyTorch")' in text
+    assert "project(ISDMAESegmentation)" in text
+    for word in ("HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS"):
+        assert f"set(EXTENSION_{word} " in text
+    entry = json.loads((ROOT / "Resources" / "ISDMAESegmentation.json").read_text("utf-8"))
+    assert list(entry) == sorted(entry)
+    assert entry["build_dependencies"] == ["PyTorch"]
+    assert entry["category"] == "Segmentation"
+
+
+def test_requirements_leave_slicers_own_packages_alone() -> None:
+    text = (MODULE / "Resources" / "requirements.txt").read_text(encoding="utf-8")
+    names = [re.split(r"[<>=! ]", line)[0] for line in text.splitlines() if line[:1].isalpha()]
+    assert names == ["safetensors"]
+    assert "==" not in text
+
+
+def test_the_module_file_stays_thin() -> None:
+    lines = (MODULE / "ISDMAESegmentation.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.glob("*.py")), ids=lambda path: path.name)
+def test_the_slicer_process_imports_neither_torch_nor_isdmae(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            imported.add((node.module or "").partition(".")[0])
+    assert not imported & {"torch", "isdmae", "isdmae_train", "SimpleITK", "monai"}
+
+
+def slicer_names(path: Path) -> set[str]:
+    """Every dotted name that starts at qt, ctk, vtk or slicer, and every connected signal."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            dotted = dotted_name(node)
+            if dotted and dotted.partition(".")[0] in ("qt", "ctk", "vtk", "slicer"):
+                names.add(dotted)
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "connect":
+            names.add(f"signal {ast.literal_eval(node.args[0])}")
+    return names
+
+
+def dotted_name(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        head = dotted_name(node.value)
+        return f"{head}.{node.attr}" if head else None
+    return None
+
+
+def test_only_known_calls_of_slicer_are_made() -> None:
+    """A call that the list does not hold is looked up in Slicer's documentation, then added."""
+    used = slicer_names(MODULE / "ISDMAESegmentation.py")
+    for path in LIBRARY.glob("*.py"):
+        used |= slicer_names(path)
+    known = set(KNOWN_CALLS.read_text(encoding="utf-8").splitlines())
+    assert sorted(used - known) == []

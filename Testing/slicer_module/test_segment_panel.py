@@ -1,0 +1,355 @@
+"""The panel in a real Qt window, on real MRML, with the real worker process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isdmae import io
+from isdmae.labels import LUNGS
+from isdmae.phantom import Phantom
+from isdmae.volume import Volume
+from panel_under_test import PanelUnderTest, add_ct, is_alive
+
+
+def expected_labels(volume: Volume, folder: Path) -> np.ndarray:
+    """What the command line finds, in a process of its own: torch and slicer-core do not mix."""
+    scan, result = folder / "scan.nrrd", folder / "expected.nrrd"
+    io.write_image_atomic(scan, io.to_sitk(volume))
+    command = [sys.executable, "-m", "isdmae", "predict", str(scan), "-o", str(result)]
+    subprocess.run(command, check=True, capture_output=True)
+    return io.read(result).volume.array
+
+
+def temporary_folders() -> list[Path]:
+    import slicer
+
+    return list(Path(slicer.app.temporaryPath).glob("isdmae-*"))
+
+
+def array_of(node: Any, segment_id: str, ct: Any) -> np.ndarray:
+    import slicer
+
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, ct) > 0
+
+
+def segmentation_nodes() -> list[Any]:
+    import slicer
+
+    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+
+def test_without_a_ct_the_button_says_why(panel: PanelUnderTest) -> None:
+    assert not panel.ui.segmentButton.enabled
+    assert panel.ui.segmentButton.toolTip == panel.status == "Choose a chest CT first."
+    assert "Left and right lung" in panel.ui.modelLabel.text
+    assert "Apache-2.0" in panel.ui.modelLabel.text
+    panel.wait(lambda: "threads" in panel.ui.deviceLabel.text)
+    assert "cuda" in panel.ui.deviceLabel.text
+
+
+def test_a_click_gives_the_segments_of_the_model(
+    panel: PanelUnderTest, ct: Any, small_phantom: Phantom, tmp_path: Path
+) -> None:
+    import slicer
+
+    seen: list[str] = []
+    panel.ui.volumeSelector.setCurrentNode(ct)
+    assert panel.ui.segmentButton.enabled
+    panel.ui.segmentButton.click()
+    assert panel.ui.segmentButton.text == "Cancel"
+    panel.wait(lambda: seen.append(panel.ui.progressBar.format) or not panel.running)
+    node = panel.ui.segmentationSelector.currentNode()
+    assert any("Finding structures" in text for text in seen)
+    assert panel.ui.segmentButton.text == "Segment"
+    assert panel.status.startswith("Done in")
+
+    expected = expected_labels(small_phantom.ct, tmp_path)
+    segmentation = node.GetSegmentation()
+    assert segmentation.GetNumberOfSegments() == len(LUNGS)
+    for label in LUNGS:
+        found = array_of(node, label.segment_id, ct)
+        assert np.array_equal(found, expected == label.value)
+        segment = segmentation.GetSegment(label.segment_id)
+        assert segment.GetName() == label.name
+        assert np.allclose(np.array(segment.GetColor()) * 255, label.colour, atol=0.5)
+        assert (
+            tag_of(segment, slicer.vtkSegment.GetTerminologyEntryTagName()) == label.terminology()
+        )
+        assert tag_of(segment, "ISDMAE.model").startswith("lungs ")
+    assert node.GetName() == "chest lungs"
+    table = panel.ui.resultTable
+    assert [table.item(row, 2).text() for row in range(2)] == ["left lung", "right lung"]
+    report = json.loads(node.GetAttribute("ISDMAE.report"))
+    assert len(report["model"]["sha256"]) == 64
+    assert table.item(0, 3).text() == f"{report['segments'][0]['volume_ml']:.0f}"
+    assert temporary_folders() == []
+    assert ct.GetStorageNode() is None
+
+
+def tag_of(segment: Any, name: str) -> str:
+    import vtk
+
+    value = vtk.reference("")
+    segment.GetTag(name, value)
+    return str(value)
+
+
+def test_an_oblique_ct_under_a_transform(
+    panel: PanelUnderTest, oblique_phantom: Phantom, tmp_path: Path
+) -> None:
+    import slicer
+    import vtk
+
+    ct = add_ct(oblique_phantom.ct, "oblique")
+    turn = vtk.vtkTransform()
+    turn.RotateZ(30)
+    turn.Translate(20, -35, 11)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(turn.GetMatrix())
+    ct.SetAndObserveTransformNodeID(transform.GetID())
+    node = panel.segment(ct)
+    assert node.GetTransformNodeID() == transform.GetID()
+    expected = expected_labels(oblique_phantom.ct, tmp_path)
+    for label in LUNGS:
+        assert np.array_equal(array_of(node, label.segment_id, ct), expected == label.value)
+    # The segments lie in the same place of the world as the voxels of the CT.
+    bounds, ct_bounds = np.zeros(6), np.zeros(6)
+    node.GetRASBounds(bounds)
+    ct.GetRASBounds(ct_bounds)
+    assert np.all(bounds[::2] >= ct_bounds[::2] - 1)
+    assert np.all(bounds[1::2] <= ct_bounds[1::2] + 1)
+
+
+def test_a_non_linear_transform_is_refused_in_words(panel: PanelUnderTest, ct: Any) -> None:
+    import slicer
+    import vtk
+
+    warp = vtk.vtkThinPlateSplineTransform()
+    points = vtk.vtkPoints()
+    for place in ((0, 0, 0), (90, 0, 0), (0, 90, 0), (0, 0, 90)):
+        points.InsertNextPoint(*place)
+    warp.SetSourceLandmarks(points)
+    warp.SetTargetLandmarks(points)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    transform.SetAndObserveTransformFromParent(warp)
+    ct.SetAndObserveTransformNodeID(transform.GetID())
+    panel.ui.volumeSelector.setCurrentNode(ct)
+    panel.ui.segmentButton.click()
+    assert not panel.running
+    assert "non-linear transform. Harden the transform" in panel.status
+    assert segmentation_nodes() == []
+
+
+def test_a_second_run_keeps_what_the_user_added(panel: PanelUnderTest, ct: Any) -> None:
+    node = panel.segment(ct)
+    segmentation = node.GetSegmentation()
+    segmentation.AddEmptySegment("mine", "tumour", (1.0, 0.0, 0.0))
+    segmentation.GetSegment("left_lung").SetName("my left lung")
+    before = array_of(node, "left_lung", ct)
+    assert panel.segment(ct) is node
+    ids = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+    assert ids == ["left_lung", "right_lung", "mine"]
+    assert segmentation.GetSegment("left_lung").GetName() == "my left lung"
+    assert np.array_equal(array_of(node, "left_lung", ct), before)
+    assert len(segmentation_nodes()) == 1
+
+
+def test_undo_brings_the_former_segments_back(panel: PanelUnderTest, ct: Any) -> None:
+    import slicer
+
+    node = panel.segment(ct)
+    assert not panel.ui.undoButton.enabled
+    edited = array_of(node, "left_lung", ct)
+    edited[:] = False
+    edited[3:6, 10:20, 10:20] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(edited.astype(np.uint8), node, "left_lung", ct)
+    panel.segment(ct)
+    assert array_of(node, "left_lung", ct).sum() != edited.sum()
+    panel.ui.undoButton.click()
+    assert np.array_equal(array_of(node, "left_lung", ct), edited)
+    assert not panel.ui.undoButton.enabled
+
+
+def test_a_region_limits_the_segments(panel: PanelUnderTest, ct: Any) -> None:
+    import slicer
+
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    panel.ui.regionSelector.setCurrentNode(roi)
+    panel.ui.volumeSelector.setCurrentNode(ct)
+    panel.ui.segmentButton.click()
+    assert "has not been drawn yet" in panel.status
+
+    bounds = np.zeros(6)
+    ct.GetRASBounds(bounds)
+    low, high = bounds[::2], bounds[1::2]
+    centre, size = (low + high) / 2, (high - low) * (0.5, 1.1, 0.4)
+    roi.SetCenter(centre)
+    roi.SetSize(size)
+    node = panel.segment(ct)
+    ijk_to_ras = slicer.util.arrayFromVTKMatrix(_matrix(ct))
+    for label in LUNGS:
+        places = np.argwhere(array_of(node, label.segment_id, ct))[:, ::-1]
+        assert len(places)
+        world = places @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+        assert np.all(np.abs(world - centre) <= size / 2 + 1e-3)
+
+
+def _matrix(ct: Any) -> Any:
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    ct.GetIJKToRASMatrix(matrix)
+    return matrix
+
+
+def test_cancel_ends_within_two_seconds_and_changes_nothing(
+    panel: PanelUnderTest, long_ct: Any
+) -> None:
+    panel.begin(long_ct)
+    begun = time.monotonic()
+    panel.ui.segmentButton.click()
+    panel.wait(lambda: not panel.running)
+    assert time.monotonic() - begun < 3
+    assert "cancelled" in panel.status
+    assert panel.ui.segmentButton.enabled
+    assert segmentation_nodes() == []
+    assert temporary_folders() == []
+
+
+def test_a_killed_worker_is_reported_and_starts_again(
+    panel: PanelUnderTest, long_ct: Any, ct: Any
+) -> None:
+    panel.begin(long_ct)
+    first = panel.panel.logic.client.pid
+    os.kill(first, signal.SIGKILL)
+    panel.wait(lambda: not panel.running)
+    assert "ended unexpectedly" in panel.status
+    assert "worker-crashed" in panel.ui.statusLabel.toolTip
+    assert temporary_folders() == []
+    assert panel.segment(ct) is not None
+    assert panel.panel.logic.client.pid not in (0, first)
+
+
+def test_closing_the_scene_ends_the_run_and_the_worker(panel: PanelUnderTest, long_ct: Any) -> None:
+    panel.begin(long_ct)
+    pid = panel.panel.logic.client.pid
+    panel.harness.close_scene()
+    assert not panel.running
+    assert not is_alive(pid)
+    assert "The scene was closed" in panel.status
+    assert temporary_folders() == []
+    assert not panel.ui.segmentButton.enabled
+
+
+@pytest.mark.parametrize("what", ["volume", "segmentation"])
+def test_deleting_what_it_works_on_ends_the_run(
+    panel: PanelUnderTest, ct: Any, long_ct: Any, what: str
+) -> None:
+    import slicer
+
+    node = panel.segment(ct)
+    panel.begin(long_ct)
+    slicer.mrmlScene.RemoveNode(long_ct if what == "volume" else node)
+    panel.wait(lambda: not panel.running, 5)
+    assert "was removed from the scene" in panel.status
+    assert not panel.panel.logic.client.running
+    assert temporary_folders() == []
+
+
+def test_several_clicks_queue_nothing(panel: PanelUnderTest, ct: Any) -> None:
+    panel.ui.volumeSelector.setCurrentNode(ct)
+    for _ in range(3):
+        panel.ui.segmentButton.click()
+    panel.wait(lambda: not panel.running)
+    panel.harness.spin(0.5)
+    assert not panel.running
+    assert panel.status.startswith("Done")
+    assert len(segmentation_nodes()) == 1
+
+
+def test_cancel_before_the_worker_has_spoken(panel: PanelUnderTest, ct: Any) -> None:
+    panel.ui.volumeSelector.setCurrentNode(ct)
+    panel.ui.segmentButton.click()
+    panel.harness.spin(0.5)
+    panel.ui.segmentButton.click()
+    panel.wait(lambda: not panel.running, 5)
+    assert "cancelled" in panel.status
+    assert segmentation_nodes() == []
+    assert temporary_folders() == []
+
+
+def test_the_result_lies_in_the_study_of_the_ct(panel: PanelUnderTest, ct: Any) -> None:
+    import slicer
+
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "a study")
+    hierarchy.CreateItem(study, ct)
+    node = panel.segment(ct)
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+
+
+def test_values_that_are_not_hu_are_asked_about(panel: PanelUnderTest) -> None:
+    array = np.random.default_rng(0).integers(0, 255, (6, 40, 40)).astype(np.int16)
+    ct = add_ct(Volume(array=array, spacing_mm=(8.0, 8.0, 8.0)), "not HU")
+    panel.harness.recorded.answers.append(False)
+    assert panel.segment(ct) is None
+    assert "not Hounsfield units" in panel.status
+    panel.harness.recorded.answers.append(True)
+    panel.segment(ct)
+    assert "not Hounsfield units" not in panel.status
+
+
+def test_the_scene_keeps_choices_and_report(panel: PanelUnderTest, ct: Any, tmp_path: Path) -> None:
+    panel.segment(ct)
+    rows = [panel.ui.resultTable.item(row, 3).text() for row in range(2)]
+    panel.harness.save_scene(tmp_path / "scene.mrb")
+    panel.harness.close_scene()
+    assert not panel.ui.resultTable.isVisible()
+    panel.harness.load_scene(tmp_path / "scene.mrb")
+    node = panel.ui.segmentationSelector.currentNode()
+    assert node.GetName() == "chest lungs"
+    assert panel.ui.volumeSelector.currentNode().GetName() == "chest"
+    assert [panel.ui.resultTable.item(row, 3).text() for row in range(2)] == rows
+
+
+def test_reload_leaves_nothing_behind(panel: PanelUnderTest, long_ct: Any) -> None:
+    panel.begin(long_ct)
+    pid = panel.panel.logic.client.pid
+    panel.widget = panel.harness.reload(panel.widget)
+    assert not is_alive(pid)
+    assert temporary_folders() == []
+    panel.harness.enter(panel.widget)
+    assert not panel.running
+
+
+def test_the_editor_opens_on_the_result(panel: PanelUnderTest, ct: Any) -> None:
+    node = panel.segment(ct)
+    panel.ui.editButton.setChecked(True)
+    editor = panel.panel.segment._editor._editor
+    assert editor.segmentationNode() is node
+    assert editor.sourceVolumeNode() is ct
+    panel.harness.leave(panel.widget)
+    assert editor.activeEffect() is None
+    panel.harness.enter(panel.widget)
+    panel.ui.editButton.setChecked(False)
+    assert panel.ui.editorArea.isHidden()
+
+
+def test_the_scripting_interface(panel: PanelUnderTest, ct: Any) -> None:
+    logic = panel.module.ISDMAESegmentationLogic()
+    node = logic.segment(ct, model="tiny")
+    assert node.GetName() == "chest tiny"
+    pid = logic._segmentation.client.pid
+    assert is_alive(pid)
+    logic.stop()
+    assert not is_alive(pid)
