@@ -84,6 +84,7 @@ def suffix_of(path: Path) -> str:
 
 def refuse_target(target: Path, overwrite: bool) -> None:
     """Raise InputError where ``target`` could not be written: no folder, a folder, or it exists."""
+    exists = _exists(target)
     if not target.parent.is_dir():
         raise InputError(
             "no-folder",
@@ -94,7 +95,7 @@ def refuse_target(target: Path, overwrite: bool) -> None:
         raise InputError(
             "is-a-folder", f"{target.name} is a folder, not a file.", "Choose a file name in it."
         )
-    if not overwrite and target.exists():
+    if not overwrite and exists:
         raise InputError(
             "exists",
             f"{target.name} exists already.",
@@ -102,6 +103,18 @@ def refuse_target(target: Path, overwrite: bool) -> None:
         )
     if not os.access(target.parent, os.W_OK):
         raise _not_writable(target)
+
+
+def _exists(target: Path) -> bool:
+    try:
+        target.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "bad-file-name", "A file cannot have this name.", "Choose a shorter, plain name."
+        ) from error
+    return True
 
 
 def _flush(path: Path) -> None:

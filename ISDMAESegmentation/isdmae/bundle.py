@@ -87,8 +87,12 @@ class BundleInfo:
         check_unique(self.labels)
         if [label.value for label in self.labels] != list(range(1, len(self.labels) + 1)):
             raise ValueError("label values must count 1, 2, 3, ... in the order of the classes")
-        if not self.name or any(character in self.name for character in "/\\\0"):
+        if self.name.strip(".") == "" or any(mark in self.name for mark in "/\\"):
             raise ValueError(f"'{self.name}' is no name for a model")
+        if not self.takes:
+            raise ValueError("the model takes neither a CT nor a picture")
+        if not all(text.isprintable() for text in (self.name, self.title, self.description)):
+            raise ValueError("name, title or description holds control characters")
         if self.network.in_channels != self.preprocess.channel_count(self.network.spatial_dims):
             raise ValueError("the network's input channels differ from the preprocessing's")
 
@@ -102,10 +106,14 @@ class Bundle:
 
     def load_network(self) -> Segmenter:
         """Build the network and fill it with the verified weights, on the CPU in float32."""
+        import torch
+
         from .networks.segmenter import Segmenter
 
-        network = Segmenter(self.info.network, classes=len(self.info.labels) + 1)
-        network.load_state_dict(_read_weights(self, network.state_dict()))
+        # On the meta device a network takes no memory, however large model.json says it is.
+        with torch.device("meta"):
+            network = Segmenter(self.info.network, classes=len(self.info.labels) + 1)
+        network.load_state_dict(_read_weights(self, network.state_dict()), assign=True)
         return network.eval()
 
 
@@ -140,12 +148,13 @@ def find_bundle(model: str | Path) -> Bundle:
     InputError
         ``no-model`` with the names that exist, or what is wrong with the bundle.
     """
-    if Path(model).is_dir():
-        return read_bundle(Path(model))
+    # A bare name is a model's: a folder of that name in the working directory does not hide it.
+    candidates = [Path(model)]
     if Path(str(model)).name == str(model):
-        for folder in models_folders():
-            if (folder / str(model) / INFO_NAME).is_file():
-                return read_bundle(folder / str(model))
+        candidates = [*(folder / str(model) for folder in models_folders()), *candidates]
+    for folder in candidates:
+        if _holds_bundle(folder):
+            return read_bundle(folder)
     names = ", ".join(bundle.folder.name for bundle in list_bundles()) or "none"
     raise InputError(
         "no-model",
@@ -154,20 +163,37 @@ def find_bundle(model: str | Path) -> Bundle:
     )
 
 
+def _holds_bundle(folder: Path) -> bool:
+    """Tell whether ``folder`` looks like a bundle; a name that no folder can have does not."""
+    try:
+        return (folder / INFO_NAME).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def read_bundle(folder: Path) -> Bundle:
     """Read and check ``model.json``; the weights are checked when they are loaded."""
     path = folder / INFO_NAME
     try:
+        if not path.is_file():
+            raise _bad_bundle(folder, f"{INFO_NAME} is missing or no file")
         if path.stat().st_size > LARGEST_INFO_BYTES:
             raise _bad_bundle(folder, f"{INFO_NAME} is larger than {LARGEST_INFO_BYTES} bytes")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text, object_pairs_hook=_unique_entries)
     except (OSError, ValueError, RecursionError) as error:
         raise _bad_bundle(folder, f"{INFO_NAME} cannot be read ({error})") from error
     return Bundle(folder, from_plain(BundleInfo, data, INFO_NAME))
 
 
+def _unique_entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("an entry stands twice")
+    return dict(pairs)
+
+
 def verify(bundle: Bundle) -> None:
-    """Check hash, tensor names, shapes and types; InputError says what differs."""
+    """Check hash, tensor names, shapes, types and values; InputError says what differs."""
     bundle.load_network()
 
 
@@ -234,3 +260,5 @@ def _check_tensors(folder: Path, found: dict[str, Tensor], expected: dict[str, T
     for name, tensor in expected.items():
         if found[name].shape != tensor.shape or found[name].dtype != tensor.dtype:
             raise _bad_bundle(folder, f"the tensor '{name}' has another shape or type")
+        if not bool(found[name].isfinite().all()):
+            raise _bad_bundle(folder, f"the tensor '{name}' holds NaN or infinite values")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from .errors import (
     EXIT_OUT_OF_RESOURCES,
     Cancelled,
     IsdmaeError,
+    says_memory_is_short,
 )
 from .progress import PROGRESS, print_line
 
@@ -42,10 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         log.error("%s", Cancelled())
         return EXIT_CANCELLED
-    except MemoryError:
-        log.error("The memory is not enough. Close other programs, or crop the scan.")
-        return EXIT_OUT_OF_RESOURCES
-    except Exception:
+    except BrokenPipeError:
+        # Nobody reads our output any more; Python would complain once more while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_CANCELLED
+    except Exception as error:
+        if says_memory_is_short(error):
+            log.error("The memory is not enough. Close other programs, or crop the scan.")
+            return EXIT_OUT_OF_RESOURCES
         log.exception(
             "This is a defect of isdmae %s; please report it with this text.", __version__
         )

@@ -61,3 +61,10 @@ class Cancelled(IsdmaeError):
         remedy: str = "Start it again when you like; nothing was written.",
     ) -> None:
         super().__init__(code, message, remedy)
+
+
+def says_memory_is_short(error: BaseException) -> bool:
+    """Tell memory exhaustion by Python, PyTorch or ITK from every other error."""
+    text = str(error).lower()
+    words = ("out of memory", "not enough memory", "can't allocate", "failed to allocate")
+    return isinstance(error, MemoryError) or any(word in text for word in words)

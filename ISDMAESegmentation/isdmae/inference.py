@@ -20,7 +20,7 @@ from torch import Tensor
 from .bundle import Bundle, find_bundle
 from .checks import Notice, prepare_hu
 from .device import DeviceChoice, choose_device, has_bf16
-from .errors import Cancelled, InputError, ResourceError
+from .errors import Cancelled, InputError, ResourceError, says_memory_is_short
 from .labels import LEFT, RIGHT, Label
 from .networks.blocks import fuse_for_prediction
 from .postprocess import CleaningCounts, clean, volumes_ml
@@ -158,10 +158,18 @@ class Predictor:
         labels = self._label_slices(turned, span, watch, report, stop or (lambda: False))
         with watch("clean"):
             report("clean", 0.95)
+            cleaned, counts = clean(
+                turned.with_array(labels),
+                self.bundle.info.postprocess,
+                slices=span.stop - span.start,
+            )
             if region is not None:
-                labels[~region.mask(turned)] = 0
-            cleaned, counts = clean(turned.with_array(labels), self.bundle.info.postprocess)
+                # After the cleaning: a part of a lung in a small region is no speck.
+                inside = region.mask(turned)
+                cleaned = cleaned.with_array(np.where(inside, cleaned.array, 0).astype(np.uint8))
             back = np.ascontiguousarray(order.undo(cleaned.array))
+        if stop is not None and stop():
+            raise Cancelled()
         labelmap = volume.with_array(back)
         report("done", 1.0)
         return Segmentation(
@@ -312,7 +320,4 @@ def available_threads() -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell memory exhaustion from every other error, on the CPU and on GPUs."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "not enough memory" in text or "can't allocate" in text
+    return isinstance(error, torch.cuda.OutOfMemoryError) or says_memory_is_short(error)

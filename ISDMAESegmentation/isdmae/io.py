@@ -105,6 +105,12 @@ def _read(path: Path, series_uid: str | None, allow_gaps: bool) -> ReadResult:
     if path.is_dir():
         return _read_dicom(path, series_uid, allow_gaps)
     suffix = suffix_of(path)
+    if series_uid and suffix in (*image_file.FORMATS, *picture.FORMATS):
+        raise InputError(
+            "unknown-series",
+            f"{path.name} is no DICOM series, so it holds no series {series_uid}.",
+            "Leave the series out, or give the DICOM folder.",
+        )
     if suffix in image_file.FORMATS:
         return _read_image(path)
     if suffix in picture.FORMATS:

@@ -12,13 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from . import __version__
-from .atomic import atomic_path, refuse_target, write_text_atomic
+from .atomic import atomic_path, refuse_target, suffix_of, write_text_atomic
 from .bundle import find_bundle
-from .checks import Notice
-from .errors import InputError
+from .checks import AIR_HU, Notice
+from .errors import Cancelled, InputError
 from .inference import Predictor, Progress, Segmentation, Stop, Stopwatch
 from .io import ReadResult, read, write_labelmap
-from .labelmap_file import refuse_suffix
+from .labelmap_file import VOLUME_SUFFIXES, refuse_suffix
 from .postprocess import bounding_box
 from .preview import write_preview
 from .region import Region
@@ -98,6 +98,8 @@ class Runner:
         with watch("write"):
             report("write", 0.97)
             for path in job.outputs:
+                if stop is not None and stop():
+                    raise Cancelled()
                 write_labelmap(path, result.labelmap, result.labels, overwrite=job.overwrite)
             if job.box is not None:
                 write_box(job.box, result.labelmap.array, overwrite=job.overwrite)
@@ -112,7 +114,7 @@ class Runner:
                 )
         content = make_report(job, scan, result, watch.seconds)
         if job.report is not None:
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
             write_text_atomic(job.report, text, overwrite=job.overwrite)
         return content
 
@@ -121,8 +123,20 @@ def refuse_outputs(job: PredictJob) -> None:
     """Raise InputError for an output that cannot be written, before the work is done."""
     others = (job.box, job.preview, job.report)
     targets = [*job.outputs, *(path for path in others if path is not None)]
-    if len({path.absolute() for path in targets}) != len(targets):
+    resolved = [path.resolve() for path in targets]
+    if len(set(resolved)) != len(targets):
         raise InputError("same-output", "Two outputs have one name.", "Give each its own name.")
+    if job.input.resolve() in resolved:
+        raise InputError(
+            "same-output", "An output would replace the scan itself.", "Give it another name."
+        )
+    for path in job.outputs:
+        if suffix_of(path) not in VOLUME_SUFFIXES:
+            refuse_suffix(path, (1, 1, 1))
+    if job.preview is not None and suffix_of(job.preview) != ".png":
+        raise InputError(
+            "unknown-format", f"The preview {job.preview.name} is no PNG.", "Name it .png."
+        )
     for path in targets:
         refuse_target(path, job.overwrite)
 
@@ -145,6 +159,7 @@ def describe_segments(scan: Volume, result: Segmentation) -> list[dict[str, Any]
     segments = []
     for label in result.labels:
         inside = voxels[labels == label.value] if scan.is_hu else voxels[:0]
+        inside = np.maximum(inside[np.isfinite(inside)], AIR_HU)
         mean = round(float(inside.mean(dtype=np.float64)), 1) if inside.size else None
         segments.append(
             {
@@ -179,7 +194,8 @@ def make_report(
         },
         "notices": to_plain(notices),
         "input": {
-            **scan.source,
+            # Series UID and description stay out: the one identifies, the other may name a person.
+            **{name: scan.source[name] for name in ("format", "modality") if name in scan.source},
             "shape_kji": list(volume.shape),
             "spacing_mm_ijk": list(volume.spacing_mm),
             "orientation": volume.orientation,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ class PostprocessConfig:
     Parameters
     ----------
     smallest_ml : float
-        In a CT, a connected part smaller than this is a speck.
+        In a CT, a connected part smaller than a ball of this volume is a speck; in a slab thinner
+        than the ball, one smaller than the ball's cross-section through the slab.
     smallest_share : float
         In a picture, a connected part smaller than this share of the picture is a speck.
     fill_holes : bool
@@ -47,7 +49,9 @@ class CleaningCounts:
     """Holes filled."""
 
 
-def clean(labelmap: Volume, config: PostprocessConfig) -> tuple[Volume, CleaningCounts]:
+def clean(
+    labelmap: Volume, config: PostprocessConfig, *, slices: int | None = None
+) -> tuple[Volume, CleaningCounts]:
     """Apply the rules to a labelmap.
 
     A speck of one label that touches a large part of another is given to that one (a few voxels
@@ -56,9 +60,11 @@ def clean(labelmap: Volume, config: PostprocessConfig) -> tuple[Volume, Cleaning
     Parameters
     ----------
     labelmap : Volume
-        uint8 labels; ``is_hu`` tells a CT from a picture.
+        uint8 labels in LPS order; ``is_hu`` tells a CT from a picture.
     config : PostprocessConfig
         The rules.
+    slices : int, optional
+        How many slices were looked at, where it was not all of them.
 
     Returns
     -------
@@ -72,14 +78,20 @@ def clean(labelmap: Volume, config: PostprocessConfig) -> tuple[Volume, Cleaning
     labels = np.array(labelmap.array)
     box = bounding_box(labels)
     part = labels[box]
-    smallest = (
-        config.smallest_ml / labelmap.voxel_ml
-        if labelmap.is_hu
-        else config.smallest_share * labels.size
-    )
+    smallest = smallest_voxels(labelmap, config, slices or len(labels))
     moved, removed = _settle_specks(part, smallest)
     filled = _fill_holes(part) if config.fill_holes else 0
     return labelmap.with_array(labels), CleaningCounts(moved=moved, removed=removed, filled=filled)
+
+
+def smallest_voxels(labelmap: Volume, config: PostprocessConfig, slices: int) -> float:
+    """Return the size in voxels under which a part is a speck; see `PostprocessConfig`."""
+    if not labelmap.is_hu:
+        return config.smallest_share * labelmap.array.size
+    ball_mm3 = 1000 * config.smallest_ml
+    radius_mm: float = (3 * ball_mm3 / (4 * math.pi)) ** (1 / 3)
+    disc_mm3 = math.pi * radius_mm**2 * slices * labelmap.spacing_mm[2]
+    return min(ball_mm3, disc_mm3) / 1000 / labelmap.voxel_ml
 
 
 def bounding_box(labels: Array) -> tuple[slice, slice, slice]:
@@ -126,16 +138,20 @@ def _settle_specks(part: Array, smallest: float) -> tuple[int, int]:
 def _neighbour_votes(numbers: Array, kept: Array) -> Array:
     """Return for each component number the label that most of its outer neighbours have."""
     places = np.argwhere(numbers > 0)
-    number = numbers[tuple(places.T)]
-    padded = np.pad(kept, 1)
-    votes = np.zeros((int(numbers.max()) + 1, 256), dtype=np.int64)
+    number = numbers[tuple(places.T)].astype(np.int64)
+    padded = np.pad(kept, 1, mode="constant")
+    values = np.unique(kept)
+    rows, columns = int(numbers.max()) + 1, len(values)
+    votes = np.zeros(rows * columns, dtype=np.int64)
     for axis in range(3):
-        for step in (0, 2):
+        for step in (-1, 1):
             shifted = places + 1
-            shifted[:, axis] += step - 1
-            np.add.at(votes, (number, padded[tuple(shifted.T)]), 1)
-    votes[:, 0] = 0
-    winner: Array = votes.argmax(axis=1)
+            shifted[:, axis] += step
+            column = np.searchsorted(values, padded[tuple(shifted.T)])
+            votes += np.bincount(number * columns + column, minlength=rows * columns)
+    table = votes.reshape(rows, columns)
+    table[:, values == 0] = 0
+    winner: Array = np.where(table.any(axis=1), values[table.argmax(axis=1)], 0)
     return winner
 
 

@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .errors import InputError
 from .volume import Volume
 
 AIR_HU = -1024.0
+MOST_PIXELS = 4096**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,13 @@ class SliceGrid:
 
     @classmethod
     def of(cls, volume: Volume, config: PreprocessConfig, multiple: int) -> SliceGrid:
-        """Plan for a volume in LPS order (see ``isdmae.volume.to_lps_order``)."""
+        """Plan for a volume in LPS order (see ``isdmae.volume.to_lps_order``).
+
+        Raises
+        ------
+        InputError
+            ``too-large`` where the spacing makes a slice of over 16 million pixels.
+        """
         source = volume.shape[1:]
         if volume.is_hu:
             pixel = (volume.spacing_mm[1], volume.spacing_mm[0])
@@ -129,6 +137,12 @@ class SliceGrid:
         height, width = (
             max(1, round(length * factor)) for length, factor in zip(source, factors, strict=True)
         )
+        if height * width > MOST_PIXELS:
+            raise InputError(
+                "too-large",
+                f"A slice would have {width} x {height} pixels at the network's resolution.",
+                "Check the pixel spacing of the scan.",
+            )
         padded = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
         return cls(source=source, target=(height, width), padded=padded)
 

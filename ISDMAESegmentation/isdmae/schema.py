@@ -8,6 +8,7 @@ word. Nothing is imported by name and nothing is executed.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +73,7 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
         value_kind = get_args(kind)[1]
         return {key: _convert(value_kind, item, f"{where}.{key}") for key, item in data.items()}
     if origin is Literal:
-        if data not in get_args(kind):
+        if not any(data == choice and type(data) is type(choice) for choice in get_args(kind)):
             raise _bad(where, f"{data!r} is none of {', '.join(map(repr, get_args(kind)))}")
         return data
     return _scalar(kind, data, where)
@@ -131,6 +132,8 @@ def _scalar(kind: Any, data: Any, where: str) -> Any:
     if kind is Path and isinstance(data, (str, Path)):
         return Path(data)
     if kind is float and isinstance(data, (int, float)) and not isinstance(data, bool):
+        if not math.isfinite(data):
+            raise _bad(where, "a finite number is expected")
         return float(data)
     if kind in (str, int, bool) and type(data) is kind:
         return data

@@ -21,7 +21,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TextIO
+from typing import Any, BinaryIO, Literal, TextIO
 
 from . import __version__
 from .errors import EXIT_DEFECT, EXIT_DONE, EXIT_OUT_OF_RESOURCES, InputError, IsdmaeError
@@ -54,16 +54,17 @@ def serve() -> int:
         os.setsid()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii", newline="\n")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return Worker(sys.stdin, answers).run()
+    return Worker(sys.stdin.buffer, answers).run()
 
 
 class Worker:
     """Reads requests in a thread, works on them one by one in the calling thread."""
 
-    def __init__(self, requests: TextIO, answers: TextIO) -> None:
+    def __init__(self, requests: BinaryIO, answers: TextIO) -> None:
         self._requests, self._answers = requests, answers
         self._lock = threading.Lock()
         self._queue: queue.Queue[Request | None] = queue.Queue()
+        self._waiting: list[int] = []
         self._cancelled: set[int] = set()
         self._ended = threading.Event()
         self._runner = Runner()
@@ -79,24 +80,38 @@ class Worker:
         return EXIT_DONE
 
     def _listen(self) -> None:
+        try:
+            self._listen_to_requests()
+        finally:
+            self._ended.set()
+            self._queue.put(None)
+        # A computation that does not come to its next batch must not outlive its master.
+        timer = threading.Timer(SECONDS_TO_END, os._exit, [EXIT_DONE])
+        timer.daemon = True
+        timer.start()
+
+    def _listen_to_requests(self) -> None:
         while line := self._requests.readline(LONGEST_LINE):
+            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                line = self._drain()
             try:
                 request = parse_request(line)
             except InputError as error:
                 self._say(error_event(0, error))
                 continue
-            if request.command == "cancel":
-                self._cancelled.add(request.id)
-            elif request.command == "quit":
-                break
-            else:
+            if request.command == "quit":
+                return
+            if request.command != "cancel":
+                self._waiting.append(request.id)
                 self._queue.put(request)
-        self._ended.set()
-        self._queue.put(None)
-        # A computation that does not come to its next batch must not outlive its master.
-        timer = threading.Timer(SECONDS_TO_END, os._exit, [EXIT_DONE])
-        timer.daemon = True
-        timer.start()
+            elif request.id in self._waiting:
+                self._cancelled.add(request.id)
+
+    def _drain(self) -> bytes:
+        """Read over the rest of a line that is too long; what it holds is not looked at."""
+        while (rest := self._requests.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+            pass
+        return b"a line that is too long"
 
     def _answer(self, request: Request) -> None:
         try:
@@ -125,6 +140,7 @@ class Worker:
                 )
             )
         finally:
+            self._waiting.remove(request.id)
             self._cancelled.discard(request.id)
 
     def _do(self, request: Request) -> Mapping[str, Any]:
@@ -157,8 +173,8 @@ class Worker:
                 self._ended.set()
 
 
-def parse_request(line: str) -> Request:
-    """Read one line; InputError ``bad-message`` or ``bad-schema`` says what is wrong."""
+def parse_request(line: bytes) -> Request:
+    """Read one line of UTF-8; InputError ``bad-message`` or ``bad-schema`` says what is wrong."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:

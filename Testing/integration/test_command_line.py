@@ -84,6 +84,59 @@ def test_preview_and_report_and_several_outputs(
     assert "left lung:" in caplog.text
 
 
+def test_the_scan_is_never_replaced_by_its_result(ct: Path, tiny_bundle: Bundle) -> None:
+    before = ct.read_bytes()
+    assert predict(ct, ct, tiny_bundle, "--overwrite") == 2
+    assert ct.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("output", "more"),
+    [("a.xyz", ()), ("a.nrrd", ("--preview", "p.jpg")), ("a.nrrd", ("--series-uid", "1.2"))],
+)
+def test_what_cannot_be_written_is_said_before_the_work(
+    ct: Path, tiny_bundle: Bundle, tmp_path: Path, output: str, more: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from isdmae.inference import Predictor
+
+    monkeypatch.setattr(Predictor, "segment", lambda *_, **__: pytest.fail("it computed"))
+    options = [str(tmp_path / part) if part.startswith("p.") else part for part in more]
+    assert predict(ct, tmp_path / output, tiny_bundle, *options) == 2
+
+
+def test_the_report_names_no_series(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_phantom: Phantom
+) -> None:
+    from isdmae import job
+
+    source = {
+        "format": "DICOM", "modality": "CT", "series_uid": "1.2.3",
+        "series_description": "Doe^John",
+    }  # fmt: skip
+    scan = io.ReadResult(volume=small_phantom.ct, notices=(), source=source)
+    monkeypatch.setattr(job, "read", lambda *_, **__: scan)
+    assert predict(tmp_path / "x", tmp_path / "a.nrrd", tiny_bundle, "--report",
+                   str(tmp_path / "a.json")) == 0  # fmt: skip
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert "Doe" not in text
+    assert "1.2.3" not in text
+    assert '"modality": "CT"' in text
+
+
+def test_a_closed_pipe_is_no_defect(ct: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "isdmae", "predict", str(ct), "-o", str(tmp_path / "a.nrrd"),
+        "--model", str(tiny_bundle.folder), "--progress", "json",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 4
+
+
 def text_file(path: Path) -> Path:
     path.write_text("this is no image")
     return path

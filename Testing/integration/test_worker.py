@@ -140,6 +140,30 @@ def test_a_box_of_labels_for_a_program(
         assert segment["volume_ml"] == pytest.approx(inside.size * voxel_ml, abs=0.1)
 
 
+def test_bytes_that_are_no_text_and_endless_lines_are_answered(worker: Pipe) -> None:
+    assert worker.process.stdin is not None
+    pipe = worker.process.stdin.buffer
+    pipe.write(b'{"command": "load", "model": "\xe9"}\n')
+    pipe.flush()
+    assert worker.receive()["code"] == "bad-message"
+    pipe.write(b"y" * 2_500_000 + b'{"command": "quit"}\n')
+    pipe.flush()
+    assert worker.receive()["code"] == "bad-message"
+    worker.send(command="load", id=3, model="none of this name")
+    assert worker.receive()["code"] == "no-model"
+    worker.process.stdin.close()
+    assert worker.process.wait(timeout=30) == 0
+
+
+def test_a_late_cancel_does_not_hit_the_next_job(
+    worker: Pipe, ct: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    for name in ("a.nrrd", "b.nrrd"):
+        worker.send(command="predict", job=job(ct, tmp_path / name, tiny_bundle))
+        assert worker.until("done", "error")["event"] == "done"
+        worker.send(command="cancel", id=0)
+
+
 @pytest.fixture
 def long_ct(tmp_path: Path) -> Path:
     many = Volume(array=np.zeros((3000, 128, 128), np.int16), spacing_mm=(2.0, 2.0, 1.0))
@@ -180,7 +204,7 @@ def test_the_end_of_stdin_ends_the_worker_in_mid_run(
 def answers_of(*lines: str, runner: object | None = None) -> list[dict[str, Any]]:
     """Run a worker in this process on text streams."""
     out = text_io.StringIO()
-    worker = Worker(text_io.StringIO("".join(f"{line}\n" for line in lines)), out)
+    worker = Worker(text_io.BytesIO("".join(f"{line}\n" for line in lines).encode()), out)
     if runner is not None:
         worker._runner = runner  # type: ignore[assignment]
     worker._listen = _without_timer(worker)  # type: ignore[method-assign]
@@ -192,8 +216,7 @@ def _without_timer(worker: Worker) -> Any:
     """Read to the end, without the timer that would end the test's own process."""
 
     def listen() -> None:
-        for line in worker._requests:
-            worker._queue.put(parse_request(line))
+        worker._listen_to_requests()
         worker._queue.put(None)
 
     return listen

@@ -160,3 +160,59 @@ def test_huge_deep_or_binary_json_is_refused(tiny_bundle: Bundle) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"cannot be (read|used)"):
             read_bundle(tiny_bundle.folder)
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_model(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MODELS_VARIABLE, str(tiny_bundle.folder.parent))
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    assert find_bundle("tiny").folder == tiny_bundle.folder
+    with pytest.raises(InputError, match="There is no model"):
+        find_bundle("x" * 400)
+
+
+def test_a_huge_network_in_the_description_costs_no_memory(tiny_bundle: Bundle) -> None:
+    edit(tiny_bundle, network={"widths": [2048] * 8, "blocks": [0, *[32] * 7]})
+    with pytest.raises(InputError, match=r"is missing or unknown|another shape"):
+        verify(read_bundle(tiny_bundle.folder))
+
+
+def test_weights_that_are_not_finite_are_refused(tiny_bundle: Bundle) -> None:
+    weights = dict(tiny_bundle.load_network().state_dict())
+    weights["head.bias"] = torch.full_like(weights["head.bias"], float("nan"))
+    replace_weights(tiny_bundle, weights)
+    with pytest.raises(InputError, match="NaN or infinite"):
+        verify(read_bundle(tiny_bundle.folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": ".."}, "no name for a model"),
+        ({"takes": []}, "neither a CT nor a picture"),
+        ({"title": "lungs \x1b[2J"}, "control characters"),
+        ({"format_version": True}, "is none of 1"),
+        ({"postprocess": {"smallest_ml": float("nan")}}, "finite number"),
+    ],
+)
+def test_odd_entries_are_refused(tiny_bundle: Bundle, changes: dict[str, Any], words: str) -> None:
+    edit(tiny_bundle, **changes)
+    with pytest.raises(InputError, match=words):
+        read_bundle(tiny_bundle.folder)
+
+
+def test_an_entry_that_stands_twice_is_refused(tiny_bundle: Bundle) -> None:
+    path = tiny_bundle.folder / INFO_NAME
+    path.write_text(path.read_text("utf-8").replace("{", '{"name": "other",', 1), "utf-8")
+    with pytest.raises(InputError, match="stands twice"):
+        read_bundle(tiny_bundle.folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a POSIX matter")
+def test_a_pipe_is_no_model(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / INFO_NAME)
+    with pytest.raises(InputError, match="no file"):
+        read_bundle(tmp_path)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from isdmae.labels import LUNGS
-from isdmae.postprocess import CleaningCounts, PostprocessConfig, bounding_box, clean, volumes_ml
+from isdmae.postprocess import (
+    CleaningCounts,
+    PostprocessConfig,
+    bounding_box,
+    clean,
+    smallest_voxels,
+    volumes_ml,
+)
 from isdmae.volume import Volume
 
 RULES = PostprocessConfig(smallest_ml=0.05)
@@ -21,6 +28,19 @@ def two_blocks() -> np.ndarray:
     labels[2:8, 4:16, 3:14] = 2
     labels[2:8, 4:16, 14:27] = 1
     return labels
+
+
+def test_a_thin_slab_keeps_what_a_thick_one_keeps() -> None:
+    """A lung in a slice of 0.5 mm has less than 5 mL, and is no speck."""
+    labels = np.zeros((1, 60, 60), np.uint8)
+    labels[0, 10:40, 10:40] = 1
+    labels[0, 50:53, 50:53] = 1
+    thin = Volume(array=labels, spacing_mm=(1.0, 1.0, 0.5))
+    cleaned, counts = clean(thin, PostprocessConfig())
+    assert cleaned.array[0, 20, 20] == 1
+    assert cleaned.array[0, 51, 51] == 0
+    assert counts.removed == 9
+    assert smallest_voxels(thin, PostprocessConfig(), 1000) == pytest.approx(10_000)
 
 
 def test_a_speck_of_one_side_inside_the_other_changes_sides() -> None:
