@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -47,6 +48,8 @@ class AdvancedPanel:
         self._check = EnvironmentCheck(worker_command)
         self._model_check = ModelCheck(worker_command)
         self._environment: Environment | None = None
+        ui.pythonEdit.filters = ctk.ctkPathLineEdit.Files
+        ui.modelsEdit.filters = ui.wheelsEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.pythonEdit.currentPath = named_python()
         ui.modelsEdit.currentPath = str(models.user_folder())
         ui.wheelsEdit.currentPath = install.wheels_folder()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ctk
 from slicer.i18n import tr as _
 
 from .batch import Batch, BatchState, folder_items, scene_items
@@ -26,6 +27,7 @@ class BatchPanel:
         self._parameters: ParameterNode | None = None
         self._batch: Batch | None = None
         self._message = ""
+        ui.batchInputEdit.filters = ui.batchOutputEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.batchSourceCombo.addItem(_("All CTs of the scene"))
         ui.batchSourceCombo.addItem(_("All CTs in a folder"))
         ui.batchSourceCombo.connect("currentIndexChanged(int)", self._on_changed)

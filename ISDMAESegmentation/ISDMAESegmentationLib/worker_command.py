@@ -40,7 +40,6 @@ class WorkerCommand:
         paths = [str(MODULE_FOLDER), *([inherited] if inherited else [])]
         environment.insert("PYTHONPATH", os.pathsep.join(paths))
         environment.insert("PYTHONUTF8", "1")
-        environment.insert("PYTHONNOUSERSITE", "1")
         return environment
 
 

@@ -1,12 +1,12 @@
 """Every refusal and every warning on input, one function each.
 
 A refusal raises ``InputError``; a warning is a ``Notice``. ``prepare_hu`` runs the checks of a CT
-volume in their order, the reader runs those that need the file (frames, channels, slice positions).
+volume in their order, the reader runs those that need the file (frames, channels); the places of
+DICOM slices are checked in ``slice_positions``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,11 +35,7 @@ MOST_NONFINITE_SHARE = 0.001
 LEAST_IN_PLANE_VOXELS = 8
 SMALL_IN_PLANE_MM = 50.0
 OBLIQUE_DEG = 1.0
-TILT_DEG = 0.5
 THICK_SLICE_MM = 5.5
-UNEVEN_SHARE = 0.01
-GAP_FACTOR = 1.5
-DUPLICATE_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -261,80 +257,16 @@ def check_obliquity(volume: Volume) -> list[Notice]:
     ]
 
 
-def notice_unknown_orientation(name: str) -> Notice:
-    """Return the warning for a file that does not say where left and right are."""
+def notice_unknown_orientation() -> Notice:
+    """Return the warning for a file that does not say where left and right are.
+
+    It enters the report, so it leaves out the name of the file, which may name the patient.
+    """
     return Notice(
         "unknown-orientation",
-        f"{name} does not say how it lies in the patient; left and right may be swapped.",
+        "The file does not say how it lies in the patient; left and right may be swapped.",
         "Check the sides in the result, or convert the CT again from DICOM.",
     )
-
-
-def check_gantry_tilt(normal: Sequence[float], stacking: Sequence[float]) -> None:
-    """Raise ``InputError`` where slices are stacked more than 0.5 degrees off their normal.
-
-    Parameters
-    ----------
-    normal : sequence of 3 float
-        Normal of the slice plane, any length.
-    stacking : sequence of 3 float
-        Vector in mm from the first slice's position to the last's, not zero.
-    """
-    lengths = float(np.linalg.norm(normal) * np.linalg.norm(stacking))
-    # The cross product stays exact near zero degrees, where the cosine does not.
-    sine = float(np.linalg.norm(np.cross(normal, stacking))) / lengths
-    angle = float(np.degrees(np.arcsin(min(1.0, sine))))
-    if angle > TILT_DEG:
-        raise InputError(
-            "gantry-tilt",
-            f"The slices are sheared: the gantry was tilted by {angle:.1f} degrees.",
-            "Correct the tilt first, for example with dcm2niix, and give the corrected file.",
-        )
-
-
-def check_slice_positions(
-    positions_mm: Sequence[float], names: Sequence[str], *, allow_gaps: bool = False
-) -> list[Notice]:
-    """Check the distances between neighbouring slices.
-
-    Parameters
-    ----------
-    positions_mm : sequence of float
-        Places of the slices along their normal in mm, ascending.
-    names : sequence of str
-        A name for each slice (its file name), for the messages.
-    allow_gaps : bool
-        Warn of missing slices where they would be refused.
-
-    Returns
-    -------
-    list of Notice
-        ``uneven-slices`` where distances differ by more than 1 %, ``gap`` where one is allowed.
-
-    Raises
-    ------
-    InputError
-        Where two slices lie at one place, or a distance is 1.5 times the usual one or more.
-    """
-    distances = np.diff(np.asarray(positions_mm, dtype=np.float64))
-    if distances.size == 0:
-        return []
-    usual = float(np.median(distances))
-    _refuse_duplicates(distances, usual, names)
-    notices = _check_gaps(distances, usual, names, allow_gaps)
-    uneven = np.abs(distances / usual - 1) > UNEVEN_SHARE
-    uneven &= distances < GAP_FACTOR * usual
-    if uneven.any():
-        worst = distances[uneven][np.abs(distances[uneven] - usual).argmax()]
-        notices.append(
-            Notice(
-                "uneven-slices",
-                f"The slices are not evenly spaced: usual {usual:.3g} mm, but up to {worst:.3g} mm "
-                f"after slice {_numbers(np.flatnonzero(uneven) + 1)}.",
-                "Volumes in mL may be off by this share; an even reconstruction has none of it.",
-            )
-        )
-    return notices
 
 
 def narrow_dtype(array: Array) -> Array:
@@ -352,37 +284,6 @@ def narrow_dtype(array: Array) -> Array:
         if limits.min <= lowest and highest <= limits.max:
             return array.astype(dtype)
     return array.astype(np.float32)
-
-
-def _refuse_duplicates(distances: Array, usual: float, names: Sequence[str]) -> None:
-    same = np.flatnonzero(distances <= max(DUPLICATE_SHARE * usual, 1e-4))
-    if same.size:
-        first = int(same[0])
-        raise InputError(
-            "duplicate-slices",
-            f"{same.size} slice positions occur twice, first in {names[first]} and "
-            f"{names[first + 1]}.",
-            "Keep one acquisition in the folder, or remove the doubled files.",
-        )
-
-
-def _check_gaps(
-    distances: Array, usual: float, names: Sequence[str], allow_gaps: bool
-) -> list[Notice]:
-    gaps = np.flatnonzero(distances >= GAP_FACTOR * usual)
-    if not gaps.size:
-        return []
-    first = int(gaps[0])
-    missing = int(np.round(distances[gaps] / usual - 1).clip(min=1).sum())
-    message = (
-        f"About {missing} slices are missing: {distances[first]:.3g} mm between slices {first + 1} "
-        f"and {first + 2} ({names[first]}, {names[first + 1]}), usual are {usual:.3g} mm."
-    )
-    if not allow_gaps:
-        raise InputError(
-            "gap", message, "Give the complete series, or let them be interpolated: --allow-gaps."
-        )
-    return [Notice("gap", message, "They are interpolated; do not trust findings there.")]
 
 
 def _shares_fit(sample: Array) -> bool:
@@ -412,8 +313,3 @@ def _sample(array: Array) -> Array:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share == 0 or share >= 0.0005 else "under 0.1 %"
-
-
-def _numbers(values: Array) -> str:
-    shown = ", ".join(str(value) for value in values[:5])
-    return shown if len(values) <= 5 else f"{shown} and {len(values) - 5} more"

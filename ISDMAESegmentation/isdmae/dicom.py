@@ -18,7 +18,12 @@ from .itk import quiet_itk
 from .volume import Volume
 
 FEW_SLICES = 4
-CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+# CT, enhanced CT, and legacy converted enhanced CT image storage (PS3.4, annex B.5).
+CT_IMAGE_STORAGE = (
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.2.1",
+    "1.2.840.10008.5.1.4.1.1.2.2",
+)
 # Headers print direction cosines with few digits, so slices of one stack differ a little.
 SAME_ORIENTATION = 0.01
 
@@ -82,7 +87,8 @@ def read_series(
     Parameters
     ----------
     folder : path
-        Holds the files, with or without the extension .dcm; other files are ignored.
+        Holds the files, with or without the extension .dcm; other files are ignored, and so are
+        those whose names are not valid Unicode unless they are CT slices.
     series_uid : str, optional
         The series to read; without it there must be exactly one CT series that is no localizer.
     allow_gaps : bool
@@ -97,8 +103,8 @@ def read_series(
     Raises
     ------
     InputError
-        Where there is no series or several, slices are damaged, doubled or missing, the gantry was
-        tilted, or the pixels cannot be decoded.
+        Where there is no series or several, slices are damaged, doubled, missing or displaced, the
+        gantry was tilted, or the pixels cannot be decoded.
     ResourceError
         Where there is not enough memory for it.
     """
@@ -126,7 +132,7 @@ def _scan(folder: Path) -> tuple[list[SliceHeader], list[Path]]:
             header = read_header(path)
             if header is not None:
                 headers.append(header)
-            elif file_meta(path).get("sop_class", "").startswith(CT_IMAGE_STORAGE):
+            elif file_meta(path).get("sop_class") in CT_IMAGE_STORAGE:
                 damaged.append(path)
         if headers or damaged:
             return headers, damaged
@@ -213,14 +219,14 @@ def _drop_strangers(slices: list[SliceHeader]) -> tuple[list[SliceHeader], list[
         and np.allclose(image.orientation, orientation, rtol=0, atol=SAME_ORIENTATION)
     ]
     paths = {image.path for image in kept}
-    strangers = [header.path.name for header in slices if header.path not in paths]
+    strangers = sum(header.path not in paths for header in slices)
     if not strangers:
         return kept, []
-    shown = ", ".join(strangers[:5]) + (" and more" if len(strangers) > 5 else "")
+    # File names may name the patient, and a notice enters the report.
     notice = Notice(
         "other-slices",
-        f"{len(strangers)} files of the series are localizers or lie otherwise and were left out: "
-        f"{shown}.",
+        f"{strangers} of {len(slices)} files of the series are localizers or lie otherwise and "
+        "were left out.",
         "Check that no slice of the CT is among them.",
     )
     return kept, [notice]

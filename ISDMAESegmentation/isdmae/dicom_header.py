@@ -46,7 +46,11 @@ class SliceHeader:
 
 
 def read_header(path: Path) -> SliceHeader | None:
-    """Read the header of a DICOM image; None where the file is no DICOM image or is damaged."""
+    """Read the header of a DICOM image; None where the file is none, is damaged, or has a name
+    that ITK cannot take.
+    """
+    if not has_plain_name(path):
+        return None
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))
@@ -76,6 +80,15 @@ def read_header(path: Path) -> SliceHeader | None:
         rescale=_numbers(reader, "0028|1053", 1) + _numbers(reader, "0028|1052", 1),
         pixel_type=reader.GetPixelID(),
     )
+
+
+def has_plain_name(path: Path) -> bool:
+    """Tell whether the path is valid Unicode; any other ends the process inside ITK."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def file_meta(path: Path) -> dict[str, str]:
@@ -117,6 +130,12 @@ def transfer_syntax_name(uid: str) -> str:
 
 def undecodable(path: Path) -> InputError:
     """Return the error for a slice that cannot be decoded; it names the transfer syntax."""
+    if not has_plain_name(path):
+        return InputError(
+            "bad-file-name",
+            "A slice of the series has a file name that is not valid Unicode.",
+            "Rename the files with plain letters and digits.",
+        )
     syntax = transfer_syntax_name(file_meta(path).get("transfer_syntax", ""))
     return InputError(
         "undecodable-slice",

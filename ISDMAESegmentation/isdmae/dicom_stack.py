@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .checks import Notice, check_gantry_tilt, check_slice_positions, narrow_dtype
+from .checks import Notice, narrow_dtype
 from .dicom_header import SliceHeader, undecodable
 from .errors import InputError
 from .itk import is_out_of_memory, not_enough_memory
+from .slice_positions import (
+    check_gantry_tilt,
+    check_lateral_positions,
+    check_slice_positions,
+)
 from .volume import Array, Volume
 
 
@@ -28,7 +33,8 @@ def stack(slices: list[SliceHeader], allow_gaps: bool) -> tuple[Volume, list[Not
     Raises
     ------
     InputError
-        Where slices are doubled or missing, the gantry was tilted, or pixels cannot be decoded.
+        Where slices are doubled, missing or displaced, the gantry was tilted, or pixels cannot be
+        decoded.
     ResourceError
         Where there is not enough memory.
     """
@@ -38,11 +44,7 @@ def stack(slices: list[SliceHeader], allow_gaps: bool) -> tuple[Volume, list[Not
     order = np.argsort(heights, kind="stable")
     slices, places, heights = [slices[index] for index in order], places[order], heights[order]
 
-    notices = check_slice_positions(
-        heights.tolist(), [header.path.name for header in slices], allow_gaps=allow_gaps
-    )
-    if len(slices) > 1:
-        check_gantry_tilt(direction[:, 2].tolist(), (places[-1] - places[0]).tolist())
+    notices = _check_places(slices, places, direction[:, 2], allow_gaps)
     array = _read_pixels(slices)
     if any(notice.code == "gap" for notice in notices):
         array, heights = fill_gaps(array, heights)
@@ -54,6 +56,19 @@ def stack(slices: list[SliceHeader], allow_gaps: bool) -> tuple[Volume, list[Not
         direction=direction,
     )
     return volume, notices
+
+
+def _check_places(
+    slices: Sequence[SliceHeader], places: Array, normal: Array, allow_gaps: bool
+) -> list[Notice]:
+    names = [header.path.name for header in slices]
+    notices = check_slice_positions((places @ normal).tolist(), names, allow_gaps=allow_gaps)
+    row_mm, column_mm = slices[0].pixel_spacing_mm
+    extent_mm = min(slices[0].rows * row_mm, slices[0].columns * column_mm)
+    check_lateral_positions(places, normal, extent_mm, names)
+    if len(slices) > 1:
+        check_gantry_tilt(normal.tolist(), (places[-1] - places[0]).tolist())
+    return notices
 
 
 def _direction(slices: Sequence[SliceHeader]) -> Array:

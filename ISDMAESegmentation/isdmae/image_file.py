@@ -8,20 +8,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
-from . import meta_image, nifti
+from . import meta_image, nifti, nrrd
 from .atomic import suffix_of
-from .checks import refuse_channels, refuse_time_series
+from .checks import Notice, refuse_channels, refuse_time_series
 from .errors import InputError, ResourceError
 from .itk import (
     damaged_file,
     is_out_of_memory,
     not_enough_memory,
-    not_orthonormal,
     quiet_itk,
     unreadable_file,
 )
+from .nifti_grid import Grid, read_grid
+from .shear import not_orthonormal, notices_of_shear, straight_grid
 
 # suffix -> (name for people, ITK's reader)
 FORMATS = {
@@ -40,11 +42,16 @@ MOST_COMPRESSION = 1100
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """A 2D or 3D scalar SimpleITK image, its format, and whether the file gives an orientation."""
+    """A 2D or 3D scalar SimpleITK image, its format, and whether the file gives an orientation.
+
+    Its axes can be up to 0.1 degrees off right angles, which ``from_sitk`` mends; ``notices`` hold
+    the warnings on its grid.
+    """
 
     image: sitk.Image
     format: str
     has_orientation: bool
+    notices: tuple[Notice, ...] = ()
 
 
 def load_image(path: Path) -> LoadedImage:
@@ -81,20 +88,43 @@ def load_image(path: Path) -> LoadedImage:
                 _refuse_bomb(path, promised)
             if suffix in meta_image.SUFFIXES:
                 meta_image.refuse_cut(path, promised)
+            if suffix in nrrd.SUFFIXES:
+                nrrd.refuse_damaged(path, promised)
             image = reader.Execute()
+    notices = _check_axes(image, path.name)
     # NRRD alone can leave out in which space its axes lie.
-    return LoadedImage(image, name, name != "NRRD" or reader.HasMetaDataKey("NRRD_space"))
+    return LoadedImage(image, name, name != "NRRD" or _is_in_patient(reader), notices)
+
+
+def _check_axes(image: sitk.Image, name: str) -> tuple[Notice, ...]:
+    direction = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)
+    straight_grid(np.array(image.GetSpacing()), direction, name)
+    return tuple(notices_of_shear(direction))
+
+
+def _is_in_patient(reader: sitk.ImageFileReader) -> bool:
+    key = "NRRD_space"
+    return bool(reader.HasMetaDataKey(key)) and nrrd.is_in_patient(reader.GetMetaData(key))
 
 
 def _load_nifti(path: Path) -> LoadedImage:
     header = nifti.read_header(path)
-    with nifti.without_sibling(path) as alone, _explaining(path):
+    grid, notices = read_grid(header.geometry, path.name)
+    with nifti.without_sibling(path) as alone, nifti.sheared_allowed(), _explaining(path):
         reader = _open_reader(path, alone)
         promised = math.prod(reader.GetSize()) * header.voxel_bytes
         _refuse_bomb(path, promised)
         nifti.refuse_cut(path, promised + header.voxel_offset)
         image = nifti.with_nan(reader.Execute(), header, path)
-    return LoadedImage(image, "NIfTI", header.has_orientation)
+    if grid is not None and image.GetDimension() == 3:
+        _lay_on(image, grid)
+    return LoadedImage(image, "NIfTI", header.has_orientation, tuple(notices))
+
+
+def _lay_on(image: sitk.Image, grid: Grid) -> None:
+    image.SetSpacing(grid.spacing_mm)
+    image.SetOrigin(grid.origin_mm)
+    image.SetDirection(grid.direction.ravel().tolist())
 
 
 def _open_reader(path: Path, place: Path) -> sitk.ImageFileReader:

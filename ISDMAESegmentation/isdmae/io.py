@@ -158,10 +158,10 @@ def _read_dicom(folder: Path, series_uid: str | None, allow_gaps: bool) -> ReadR
 
 def _read_image(path: Path) -> ReadResult:
     loaded = image_file.load_image(path)
-    notices = () if loaded.has_orientation else (notice_unknown_orientation(path.name),)
+    unknown = () if loaded.has_orientation else (notice_unknown_orientation(),)
     return ReadResult(
         volume=from_sitk(loaded.image),
-        notices=notices,
+        notices=unknown + loaded.notices,
         source=MappingProxyType({"format": loaded.format}),
     )
 

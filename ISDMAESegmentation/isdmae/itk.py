@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError, ResourceError
+from .shear import straight_grid
 from .volume import Volume
 
 
@@ -34,7 +35,8 @@ def to_sitk(volume: Volume) -> sitk.Image:
 def from_sitk(image: sitk.Image, *, is_hu: bool = True) -> Volume:
     """Return a volume with the same voxels and grid.
 
-    A 2D image becomes one slice, shape (1, j, i), 1 mm thick.
+    A 2D image becomes one slice, shape (1, j, i), 1 mm thick. Axes up to 0.1 degrees off right
+    angles become the nearest rotation; `isdmae.shear.notices_of_shear` says so.
 
     Raises
     ------
@@ -49,27 +51,20 @@ def from_sitk(image: sitk.Image, *, is_hu: bool = True) -> Volume:
         spacing, origin = (*spacing, 1.0), (*origin, 0.0)
         flat, direction = direction, np.eye(3)
         direction[:2, :2] = flat
-    off = float(np.abs(direction.T @ direction - np.eye(3)).max())
-    if not off <= 1e-3:
-        raise not_orthonormal("the image", off)
+    straight_mm, direction = straight_grid(np.array(spacing), direction, "the image")
+    i_mm, j_mm, k_mm = straight_mm.tolist()
     try:
         return Volume(
-            array=array, spacing_mm=spacing, origin_mm=origin, direction=direction, is_hu=is_hu
+            array=array,
+            spacing_mm=(i_mm, j_mm, k_mm),
+            origin_mm=origin,
+            direction=direction,
+            is_hu=is_hu,
         )
     except ValueError as error:
         raise InputError(
             "bad-grid", str(error), "Export the image again from its source."
         ) from error
-
-
-def not_orthonormal(name: str, off: float | None = None) -> InputError:
-    """Return the error for axes that are not at right angles, ``off`` their largest cosine."""
-    amount = "" if off is None else f" (off by {off:.2g})"
-    return InputError(
-        "not-orthonormal",
-        f"The axes of {name} are not at right angles{amount}.",
-        "Resample it to a straight grid, or convert it again from DICOM with dcm2niix.",
-    )
 
 
 def is_out_of_memory(error: Exception) -> bool:

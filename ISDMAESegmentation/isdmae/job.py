@@ -158,9 +158,7 @@ def describe_segments(scan: Volume, result: Segmentation) -> list[dict[str, Any]
     labels, voxels = result.labelmap.array[box], scan.array[box]
     segments = []
     for label in result.labels:
-        inside = voxels[labels == label.value] if scan.is_hu else voxels[:0]
-        inside = np.maximum(inside[np.isfinite(inside)], AIR_HU)
-        mean = round(float(inside.mean(dtype=np.float64)), 1) if inside.size else None
+        mean = mean_hu(voxels[labels == label.value]) if scan.is_hu else None
         segments.append(
             {
                 "value": label.value,
@@ -173,6 +171,12 @@ def describe_segments(scan: Volume, result: Segmentation) -> list[dict[str, Any]
             }
         )
     return segments
+
+
+def mean_hu(voxels: Array) -> float | None:
+    """Return the mean of the finite voxels, padding read as air; None where there is none."""
+    finite = voxels[np.isfinite(voxels)].astype(np.float64)
+    return round(float(np.maximum(finite, AIR_HU).mean()), 1) if finite.size else None
 
 
 def make_report(

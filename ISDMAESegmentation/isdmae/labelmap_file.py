@@ -20,7 +20,15 @@ from .volume import Array, Volume
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".seg.nrrd")
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
+# What ITK can put into them.
+PICTURE_TYPES = {
+    ".png": ("uint8", "uint16"),
+    ".tif": ("uint8", "uint16", "float32"),
+    ".tiff": ("uint8", "uint16", "float32"),
+}
 GRID_TOLERANCE = 1e-6
+# What reading back can find wrong with the grid.
+GRID_CODES = ("grid-not-kept", "not-orthonormal", "geometry-contradicts", "bad-grid")
 
 
 def write_labelmap(
@@ -77,14 +85,15 @@ def write_image_atomic(
     """
     target = Path(path)
     refuse_suffix(target, image.GetSize())
+    _refuse_values(target, image)
     with atomic_path(target, overwrite=overwrite) as temporary:
         try:
             with quiet_itk():
                 sitk.WriteImage(image, str(temporary), useCompression=True)
             _verify(temporary, image, target)
         except (RuntimeError, InputError) as error:
-            if getattr(error, "code", "") == "grid-not-kept":
-                raise
+            if getattr(error, "code", "") in GRID_CODES:
+                raise _grid_not_kept(target) from error
             raise _incomplete(target, image) from error
 
 
@@ -152,18 +161,34 @@ def refuse_suffix(path: Path, size: Sequence[int]) -> None:
     suffix = suffix_of(path)
     if suffix in VOLUME_SUFFIXES:
         return
+    slices = math.prod(size[2:])
+    volumes = ", ".join(VOLUME_SUFFIXES)
     if suffix not in PICTURE_SUFFIXES:
+        pictures = f", or for a single slice {', '.join(PICTURE_SUFFIXES)}"
         raise InputError(
             "unknown-format",
             f"{path.name} is of no format that can be written.",
-            f"Use one of {', '.join(VOLUME_SUFFIXES)}.",
+            f"Use one of {volumes}{pictures if slices == 1 else ''}.",
         )
-    slices = math.prod(size[2:])
     if slices != 1:
         raise InputError(
             "not-a-picture",
             f"A volume of {slices} slices does not fit into the picture {path.name}.",
-            f"Use one of {', '.join(VOLUME_SUFFIXES)}.",
+            f"Use one of {volumes}.",
+        )
+
+
+def _refuse_values(path: Path, image: sitk.Image) -> None:
+    """Raise InputError where the format cannot hold colours, or numbers of this type."""
+    is_colour = image.GetNumberOfComponentsPerPixel() > 1
+    kind = sitk.GetArrayViewFromImage(image).dtype.name
+    possible = [suffix for suffix, kinds in PICTURE_TYPES.items() if kind in kinds]
+    possible += [] if is_colour else VOLUME_SUFFIXES
+    if suffix_of(path) not in possible:
+        raise InputError(
+            "unknown-format",
+            f"{path.name} cannot hold {'colours' if is_colour else 'values'} of type {kind}.",
+            f"Use one of {', '.join(possible)}." if possible else "Convert it to 8-bit colours.",
         )
 
 
@@ -214,9 +239,23 @@ def _grid_not_kept(target: Path) -> InputError:
 def _incomplete(target: Path, image: sitk.Image) -> ResourceError:
     """Return the error for a file that ITK did not write as a whole; it does not say why."""
     free = shutil.disk_usage(target.parent).free
-    needed = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
+    needed = (
+        image.GetNumberOfPixels()
+        * image.GetNumberOfComponentsPerPixel()
+        * image.GetSizeOfPixelComponent()
+    )
+    message = (
+        f"{target.name} could not be written completely; {free >> 20} MiB are free on its disk."
+    )
+    if free < needed:
+        return ResourceError(
+            "disk-full",
+            message,
+            f"Free some space in {target.parent}, or choose another folder.",
+        )
     return ResourceError(
-        "disk-full" if free < needed else "write-failed",
-        f"{target.name} could not be written completely; {free >> 20} MiB are free on its disk.",
-        f"Free some space in {target.parent}, or choose another folder.",
+        "write-failed",
+        message,
+        "Choose another folder; a quota, a limit on the size of files or the drive itself may be "
+        "in the way.",
     )

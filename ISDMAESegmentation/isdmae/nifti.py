@@ -8,6 +8,7 @@ ever.
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import struct
 import tempfile
@@ -24,6 +25,7 @@ import SimpleITK as sitk
 from .atomic import suffix_of
 from .errors import InputError
 from .itk import damaged_file, unreadable_file
+from .nifti_grid import NiftiGeometry
 
 SUFFIXES = (".nii", ".nii.gz")
 SIBLINGS = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
@@ -32,6 +34,8 @@ HEADER_BYTES = 348
 NIFTI_2_BYTES = 540
 BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
 CHUNK_BYTES = 1 << 20
+# ITK asks for it each time it opens a file.
+PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 FLOATS = {16: "f4", 64: "f8"}
 # A kilometre in micrometres: beyond it nothing is a CT, and arithmetic overflows.
 LARGEST = 1e9
@@ -46,6 +50,7 @@ class NiftiHeader:
     voxel_bytes: int
     voxel_offset: int
     has_orientation: bool
+    geometry: NiftiGeometry
 
 
 def read_header(path: Path) -> NiftiHeader:
@@ -78,7 +83,7 @@ def _parse(path: Path, head: bytes, order: str) -> NiftiHeader:
     transforms = struct.unpack_from(order + "18f", head, 256)
 
     used = [voxel_offset, *pixdim[:4]]
-    used += [*(transforms[:6] if qform else ()), *(transforms[6:] if sform else ())]
+    used += [*(transforms[:6] if qform > 0 else ()), *(transforms[6:] if sform > 0 else ())]
     if not (
         1 <= rank <= 7
         and min(lengths[:rank]) > 0
@@ -91,7 +96,17 @@ def _parse(path: Path, head: bytes, order: str) -> NiftiHeader:
         datatype=datatype,
         voxel_bytes=bits // 8,
         voxel_offset=int(voxel_offset),
-        has_orientation=bool(qform or sform),
+        has_orientation=qform > 0 or sform > 0,
+        geometry=NiftiGeometry(
+            rank=min(rank, 3),
+            size=(lengths[0], *(lengths[a] if a < rank else 1 for a in (1, 2))),
+            pixdim=pixdim,
+            units=head[123] & 7,
+            qform_code=qform,
+            sform_code=sform,
+            quaternion=transforms[:6],
+            srow=transforms[6:],
+        ),
     )
 
 
@@ -109,6 +124,20 @@ def refuse_cut(path: Path, promised: int) -> None:
         raise damaged_file(path, "is compressed and damaged or cut short") from error
     if held < promised:
         raise damaged_file(path, f"holds {held} of {promised} bytes")
+
+
+@contextmanager
+def sheared_allowed() -> Iterator[None]:
+    """Let ITK read axes that are not quite at right angles; the caller measures them itself."""
+    before = os.environ.get(PERMISSIVE)
+    os.environ[PERMISSIVE] = "YES"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PERMISSIVE]
+        else:
+            os.environ[PERMISSIVE] = before
 
 
 @contextmanager

@@ -124,6 +124,25 @@ def test_the_report_names_no_series(
     assert '"modality": "CT"' in text
 
 
+@pytest.mark.parametrize("stage", ["clean", "write"])
+def test_cancel_is_heard_to_the_very_end(
+    ct: Path, tiny_bundle: Bundle, tmp_path: Path, stage: str
+) -> None:
+    from isdmae.errors import Cancelled
+    from isdmae.job import PredictJob, Runner
+
+    seen: list[str] = []
+    job = PredictJob(
+        input=ct, outputs=(tmp_path / "a.nrrd",), model=str(tiny_bundle.folder), device="cpu"
+    )
+    with pytest.raises(Cancelled):
+        Runner().run(
+            job, progress=lambda name, share: seen.append(name), stop=lambda: stage in seen
+        )
+    assert seen[-1] in (stage, "done")
+    assert not (tmp_path / "a.nrrd").exists()
+
+
 def test_a_closed_pipe_is_no_defect(ct: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "isdmae", "predict", str(ct), "-o", str(tmp_path / "a.nrrd"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,10 @@ def worker() -> Iterator[Pipe]:
     pipe = Pipe()
     yield pipe
     pipe.process.kill()
-    pipe.process.communicate()
+    pipe.process.wait()
+    for stream in (pipe.process.stdin, pipe.process.stdout, pipe.process.stderr):
+        with suppress(BrokenPipeError):
+            stream.close()  # type: ignore[union-attr]
 
 
 @pytest.fixture
@@ -244,3 +248,11 @@ def test_messages_are_read_strictly() -> None:
     for line in ("[1", "", '"text"', '{"command": "predict", "extra": 1}', "[" * 100_000):
         with pytest.raises(InputError):
             parse_request(line)
+
+
+def test_a_mean_leaves_out_what_is_no_number() -> None:
+    from isdmae.job import mean_hu
+
+    assert mean_hu(np.array([np.nan, -800.0, -3024.0])) == -912.0
+    assert mean_hu(np.array([40, 60], np.uint16)) == 50.0
+    assert mean_hu(np.array([np.inf])) is None

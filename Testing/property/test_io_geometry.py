@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from isdmae import io
 from isdmae.checks import narrow_dtype
+from isdmae.errors import InputError
 from isdmae.volume import Volume, to_lps_order
 
 DTYPES = ("u1", "i1", "i2", "u2", "i4", "u4", "f4", "f8")
@@ -81,6 +84,45 @@ def test_each_axis_order_survives_each_format(matrix: np.ndarray, tmp_path: Path
         assert again.same_grid(volume, tolerance=1e-9)
         assert again.orientation == volume.orientation
         np.testing.assert_array_equal(again.array, volume.array)
+
+
+@given(
+    volume=volumes(),
+    bend_deg=st.floats(0, 0.3),
+    stretch=st.sampled_from([1.0, 1.005, 1.1]),
+    sform_code=st.integers(1, 4),
+    qform_code=st.integers(0, 4),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_nifti_lies_where_its_sform_says_or_is_refused(
+    volume: Volume, bend_deg: float, stretch: float, sform_code: int, qform_code: int
+) -> None:
+    """Also where the axes are bent, the voxel sizes contradict, or a qform says something else."""
+    sform = np.diag([-1.0, -1, 1, 1]) @ volume.affine
+    unit = sform[:3, :3] / volume.spacing_mm
+    bent = unit[:, 1] + np.tan(np.radians(bend_deg)) * unit[:, 0]
+    sform[:3, 1] = bent / np.linalg.norm(bent) * volume.spacing_mm[1] * stretch
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image.nii"
+        sitk.WriteImage(io.to_sitk(volume), str(path))
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<hh", data, 252, qform_code, sform_code)
+        struct.pack_into("<12f", data, 280, *sform[:3].ravel())
+        path.write_bytes(data)
+        if stretch > 1.01 or bend_deg > 0.1:
+            with pytest.raises(InputError) as caught:
+                io.read(path)
+            assert caught.value.code in ("geometry-contradicts", "not-orthonormal")
+            return
+        found = io.read(path).volume
+    expected = np.diag([-1.0, -1, 1, 1]) @ sform
+    # Half of the bend goes to each axis; its length and the origin stay.
+    spacing = np.linalg.norm(expected[:3, :3], axis=0)
+    np.testing.assert_allclose(found.spacing_mm, spacing, rtol=2e-6)
+    np.testing.assert_allclose(found.origin_mm, expected[:3, 3], atol=2.5e-4)
+    tolerance = np.radians(bend_deg) / 2 + 2e-6
+    np.testing.assert_allclose(found.direction, expected[:3, :3] / spacing, atol=tolerance)
+    np.testing.assert_allclose(found.direction.T @ found.direction, np.eye(3), atol=1e-12)
 
 
 @given(volume=volumes())

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from isdmae import checks, io
-from isdmae.checks import check_gantry_tilt, check_slice_positions, prepare_hu
+from isdmae.checks import prepare_hu
 from isdmae.errors import InputError
+from isdmae.slice_positions import (
+    check_gantry_tilt,
+    check_lateral_positions,
+    check_slice_positions,
+)
 from isdmae.volume import Volume
 
 
@@ -298,7 +303,9 @@ class TestSlicePositions:
             "2 slices are missing: 7.5 mm between slices 3 and 4 (s3, s4)" in caught.value.message
         )
         assert "--allow-gaps" in caught.value.remedy
-        assert codes(check_slice_positions(positions, self.NAMES, allow_gaps=True)) == ["gap"]
+        notices = check_slice_positions(positions, self.NAMES, allow_gaps=True)
+        assert codes(notices) == ["gap"]
+        assert "between slices 3 and 4, usual are 2.5 mm" in notices[0].message
 
     def test_one_and_a_half_is_a_gap(self) -> None:
         with pytest.raises(InputError, match="1 slices are missing"):
@@ -328,3 +335,51 @@ class TestGantryTilt:
         with pytest.raises(InputError, match=f"{abs(degrees):.1f} degrees") as caught:
             check_gantry_tilt([0, 0, 1], [0, 90 * math.sin(angle), 90 * math.cos(angle)])
         assert caught.value.code == "gantry-tilt"
+
+
+class TestLateralPositions:
+    NORMAL = np.array([0.0, math.sin(0.3), math.cos(0.3)])
+    NAMES = tuple(f"s{number}" for number in range(1, 21))
+
+    def stack(self, slope: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
+        steps = np.arange(20)[:, None] * 2.5
+        return np.array([-100.0, 30, 900]) + steps * (self.NORMAL + np.array(slope))
+
+    def test_straight_and_evenly_sheared_stacks_pass(self) -> None:
+        """The shear of a tilted gantry is the business of another check."""
+        check_lateral_positions(self.stack(), self.NORMAL, 350, self.NAMES)
+        check_lateral_positions(self.stack((0.2, 0, 0)), self.NORMAL, 350, self.NAMES)
+        for count in (1, 2):
+            check_lateral_positions(self.stack()[:count], self.NORMAL, 350, self.NAMES)
+
+    @pytest.mark.parametrize("index", [0, 1, 10, 18, 19])
+    def test_a_displaced_slice_is_named(self, index: int) -> None:
+        places = self.stack((0.002, 0, 0))
+        places[index] += [60, 0, 0]
+        with pytest.raises(InputError) as caught:
+            check_lateral_positions(places, self.NORMAL, 350, self.NAMES)
+        assert caught.value.code == "displaced-slices"
+        assert caught.value.message.startswith(f"Slice {index + 1} of 20 lies beside the others")
+        assert f"60 mm (s{index + 1}); at most 1 mm" in caught.value.message
+
+    def test_one_millimetre_and_one_percent(self) -> None:
+        places = self.stack()
+        places[7] += [0.9, 0, 0]
+        check_lateral_positions(places, self.NORMAL, 350, self.NAMES)
+        with pytest.raises(InputError, match=r"0\.9 mm \(s8\); at most 0\.5 mm"):
+            check_lateral_positions(places, self.NORMAL, 50, self.NAMES)
+        places[7] += [0.2, 0, 0]
+        with pytest.raises(InputError, match="Slice 8 of 20"):
+            check_lateral_positions(places, self.NORMAL, 350, self.NAMES)
+
+    def test_three_slices(self) -> None:
+        places = self.stack()[:3]
+        places[1] += [5, 0, 0]
+        with pytest.raises(InputError, match="Slice 2 of 3"):
+            check_lateral_positions(places, self.NORMAL, 350, self.NAMES)
+
+
+def test_no_file_name_in_a_notice_of_unknown_orientation() -> None:
+    notice = checks.notice_unknown_orientation()
+    assert "Doe" not in notice.message
+    assert notice.message.startswith("The file does not say")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -356,6 +358,26 @@ class TestDamage:
         write_series(tmp_path, HU[:1], SliceThickness=-2)
         assert io.read(tmp_path).volume.spacing_mm[2] == 1
 
+    @pytest.mark.parametrize(
+        ("sop_class", "damaged"),
+        [
+            ("1.2.840.10008.5.1.4.1.1.2", True),
+            ("1.2.840.10008.5.1.4.1.1.2.1", True),
+            ("1.2.840.10008.5.1.4.1.1.2.2", True),
+            ("1.2.840.10008.5.1.4.1.1.20", False),  # nuclear medicine
+        ],
+    )
+    def test_only_damaged_ct_counts(self, tmp_path: Path, sop_class: str, damaged: bool) -> None:
+        write_series(tmp_path)
+        other = dataset(np.zeros((ROWS, COLUMNS), np.uint16), 0)
+        other.file_meta.MediaStorageSOPClassUID = other.SOPClassUID = sop_class
+        path = save(other, tmp_path / "other.dcm")
+        path.write_bytes(path.read_bytes()[:-50])
+        if damaged:
+            assert refused(tmp_path).code == "undecodable-slice"
+        else:
+            np.testing.assert_array_equal(io.read(tmp_path).volume.array, HU)
+
     def test_no_dicom(self, tmp_path: Path) -> None:
         assert refused(tmp_path).code == "no-dicom"
         assert dicom.list_series(tmp_path) == []
@@ -412,6 +434,36 @@ class TestDamage:
         assert io.read(tmp_path).source["series_description"] == "Thorax früh"
 
 
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names are Unicode")
+class TestNamesThatAreNotUnicode:
+    """ITK ends the whole process on them."""
+
+    def test_other_files_are_left_out(self, tmp_path: Path) -> None:
+        write_series(tmp_path)
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.txt")).touch()
+        np.testing.assert_array_equal(io.read(tmp_path).volume.array, HU)
+        assert len(dicom.list_series(tmp_path)) == 1
+
+    def test_nothing_else_there(self, tmp_path: Path) -> None:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.txt")).touch()
+        assert refused(tmp_path).code == "no-dicom"
+        assert dicom.list_series(tmp_path) == []
+
+    def test_a_folder_further_down(self, tmp_path: Path) -> None:
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9"))
+        folder.mkdir()
+        (folder / "notes.txt").touch()
+        assert refused(tmp_path).code == "no-dicom"
+
+    def test_a_slice_is_not_left_out_silently(self, tmp_path: Path) -> None:
+        path = write_series(tmp_path)[-1]
+        path.rename(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.dcm")))
+        error = refused(tmp_path)
+        assert error.code == "bad-file-name"
+        assert "not valid Unicode" in error.message
+        error.message.encode()
+
+
 class TestSlices:
     def test_a_missing_slice_is_refused(self, tmp_path: Path) -> None:
         write_series(tmp_path)[3].unlink()
@@ -429,6 +481,7 @@ class TestSlices:
         assert result.volume.array.dtype == np.int16
         assert result.volume.spacing_mm[2] == pytest.approx(2.5)
         assert [notice.code for notice in result.notices] == ["gap"]
+        assert ".dcm" not in result.notices[0].message
 
     def test_doubled_slices_are_named(self, tmp_path: Path) -> None:
         paths = write_series(tmp_path)
@@ -446,6 +499,18 @@ class TestSlices:
         assert [notice.code for notice in result.notices] == ["uneven-slices"]
         assert "after slice 2, 3" in result.notices[0].message
         assert result.volume.spacing_mm[2] == pytest.approx(2.5)
+
+    @pytest.mark.parametrize("index", [0, 2, SLICES - 1])
+    def test_a_slice_beside_the_others_is_refused(self, tmp_path: Path, index: int) -> None:
+        path = write_series(tmp_path)[index]
+        made = pydicom.dcmread(path)
+        made.ImagePositionPatient[0] += 60
+        made.ImagePositionPatient[1] -= 40
+        save(made, path)
+        error = refused(tmp_path)
+        assert error.code == "displaced-slices"
+        assert f"Slice {index + 1} of {SLICES}" in error.message
+        assert f"72.1 mm ({path.name})" in error.message
 
     def test_gantry_tilt_is_refused_with_its_angle(self, tmp_path: Path) -> None:
         for index, path in enumerate(write_series(tmp_path)):
@@ -523,7 +588,8 @@ class TestChoice:
         result = io.read(tmp_path)
         np.testing.assert_array_equal(result.volume.array, HU)
         assert [notice.code for notice in result.notices] == ["other-slices"]
-        assert "sagittal.dcm, scout.dcm" in result.notices[0].message
+        assert "2 of 8 files of the series" in result.notices[0].message
+        assert ".dcm" not in result.notices[0].message
 
     def test_list_series(self, tmp_path: Path) -> None:
         write_series(tmp_path, HU[:2])

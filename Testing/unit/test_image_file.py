@@ -60,6 +60,78 @@ class TestDamage:
         with pytest.raises(InputError):
             io.read(path)
 
+    @pytest.mark.parametrize("suffix", ["nrrd", "seg.nrrd", "nhdr", "nii.gz", "mha"])
+    def test_no_flipped_bit_changes_a_voxel_silently(self, tmp_path: Path, suffix: str) -> None:
+        """ITK reads one in five of the damaged NRRD files with other voxels."""
+        path = write(tmp_path / f"scan.{suffix}", NOISE[:6], compress=True)
+        place = path.with_suffix(".raw.gz") if suffix == "nhdr" else path
+        whole = place.read_bytes()
+        start = 0 if suffix in ("nhdr", "nii.gz") else len(whole) * 2 // 100 + 500
+        refused = 0
+        for number, byte in enumerate(np.linspace(start, len(whole) - 1, 60).astype(int)):
+            data = bytearray(whole)
+            data[byte] ^= 1 << number % 8
+            place.write_bytes(data)
+            try:
+                found = io.read(path).volume.array
+            except InputError:
+                refused += 1
+            else:
+                np.testing.assert_array_equal(found, NOISE[:6])
+        assert refused >= 55
+
+    @pytest.mark.parametrize("extra", [-2, 2])
+    def test_packed_nrrd_of_another_size_is_refused(self, tmp_path: Path, extra: int) -> None:
+        path = write(tmp_path / "scan.nrrd", compress=True)
+        header, _, packed = path.read_bytes().partition(b"\n\n")
+        voxels = gzip.decompress(packed)
+        voxels = voxels + bytes(extra) if extra > 0 else voxels[:extra]
+        path.write_bytes(header + b"\n\n" + gzip.compress(voxels))
+        with pytest.raises(InputError, match=f"holds {163840 + extra} of 163840 bytes") as caught:
+            io.read(path)
+        assert caught.value.code == "damaged-file"
+
+    def test_packed_nrrd_with_skipped_lines_and_bytes(self, tmp_path: Path) -> None:
+        header = (
+            "NRRD0004\ntype: short\ndimension: 3\nspace: LPS\nsizes: 64 64 20\nendian: little\n"
+            "space directions: (1,0,0) (0,1,0) (0,0,1)\n# a: comment\nkey:=value\n"
+            "encoding: gz\nline skip: 2\nbyte skip: 3\ndatafile: voxels.gz\n"
+        )
+        (tmp_path / "scan.nhdr").write_text(header)
+        packed = gzip.compress(b"abc" + NOISE.tobytes())
+        (tmp_path / "voxels.gz").write_bytes(b"one\ntwo\n" + packed)
+        np.testing.assert_array_equal(io.read(tmp_path / "scan.nhdr").volume.array, NOISE)
+        (tmp_path / "scan.nhdr").write_text(header.replace("line skip: 2", "line skip: 2.5"))
+        with pytest.raises(InputError):
+            io.read(tmp_path / "scan.nhdr")
+        (tmp_path / "scan.nhdr").write_text(header)
+        (tmp_path / "voxels.gz").unlink()
+        with pytest.raises(InputError, match="cannot be read as NRRD"):
+            io.read(tmp_path / "scan.nhdr")
+
+    @pytest.mark.parametrize(
+        "files", ["LIST\nv1.gz\nv2.gz\nv3.gz", "v%d.gz 1 3 1", "v%01d.gz 1 3 1 2"]
+    )
+    def test_packed_nrrd_in_several_files(self, tmp_path: Path, files: str) -> None:
+        header = (
+            "NRRD0004\ntype: short\ndimension: 3\nspace: LPS\nsizes: 64 64 3\nendian: little\n"
+            "space directions: (1,0,0) (0,1,0) (0,0,1)\nencoding: gzip\n"
+        )
+        path = tmp_path / "scan.nhdr"
+        path.write_text(f"{header}data file: {files}\n")
+        for number in (1, 2, 3):
+            packed = gzip.compress(NOISE[number].tobytes())
+            (tmp_path / f"v{number}.gz").write_bytes(packed)
+        np.testing.assert_array_equal(io.read(path).volume.array, NOISE[1:4])
+        data = bytearray((tmp_path / "v2.gz").read_bytes())
+        data[-6] ^= 1  # its checksum
+        (tmp_path / "v2.gz").write_bytes(data)
+        with pytest.raises(InputError, match="compressed and damaged"):
+            io.read(path)
+        (tmp_path / "v2.gz").unlink()
+        with pytest.raises(InputError, match="cannot be read as NRRD"):
+            io.read(path)
+
     @pytest.mark.parametrize("suffix", SUFFIXES)
     def test_a_text_file_is_refused(self, tmp_path: Path, suffix: str) -> None:
         path = tmp_path / f"scan.{suffix}"
@@ -255,6 +327,29 @@ class TestHeader:
         assert result.volume.spacing_mm == (1, 2, 3)
         assert "left and right may be swapped" in result.notices[0].message
 
+    @pytest.mark.parametrize(
+        ("space", "known"),
+        [
+            ("left-posterior-superior", True),
+            ("RAS", True),
+            ("left-anterior-superior", True),
+            ("scanner-xyz", False),
+            ("3D-right-handed", False),
+            ("3D-left-handed", False),
+        ],
+    )
+    def test_spaces_beside_the_patient_are_noticed(
+        self, tmp_path: Path, space: str, known: bool
+    ) -> None:
+        header = (
+            f"NRRD0004\ntype: uchar\ndimension: 3\nspace: {space}\nsizes: 2 2 2\n"
+            "space directions: (1,0,0) (0,1,0) (0,0,1)\nencoding: raw\n\n"
+        )
+        (tmp_path / "Doe_Jane.nrrd").write_bytes(header.encode() + bytes(8))
+        notices = io.read(tmp_path / "Doe_Jane.nrrd").notices
+        assert [notice.code for notice in notices] == ([] if known else ["unknown-orientation"])
+        assert "Doe" not in "".join(notice.message for notice in notices)
+
     def test_bad_spacing_is_refused(self, tmp_path: Path) -> None:
         image = sitk.GetImageFromArray(NOISE)
         sitk.WriteImage(image, str(tmp_path / "scan.mhd"))
@@ -266,6 +361,17 @@ class TestHeader:
             io.read(tmp_path / "scan.mhd")
 
 
+def test_axes_that_itk_itself_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "scan.nii")
+
+    def fail(_reader: object) -> None:
+        raise RuntimeError("ITK ERROR: ITK only supports orthonormal direction cosines.")
+
+    monkeypatch.setattr(sitk.ImageFileReader, "Execute", fail)
+    with pytest.raises(InputError, match=r"axes of scan\.nii are not at right angles\."):
+        io.read(path)
+
+
 def test_too_little_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "scan.nii")
 
@@ -275,3 +381,71 @@ def test_too_little_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sitk.ImageFileReader, "Execute", fail)
     with pytest.raises(image_file.ResourceError, match=r"not enough memory to read scan\.nii"):
         io.read(path)
+
+
+class TestShear:
+    """Up to 0.1 degrees off right angles is rounding in a header; more is a tilted gantry."""
+
+    def sheared(self, path: Path, degrees: float) -> Path:
+        image = sitk.GetImageFromArray(NOISE)
+        image.SetSpacing((0.7, 0.8, 2.5))
+        image.SetOrigin((-100, 50, 300))
+        if "nii" in path.name:
+            sitk.WriteImage(image, str(path))
+            bend = 0.8 * np.tan(np.radians(degrees))
+            rows = (-0.7, bend, 0, 100, 0, -0.8, 0, -50, 0, 0, 2.5, 300)
+            nifti_header(path, 252, "hh", 0, 1)
+            nifti_header(path, 280, "12f", *rows)
+        else:
+            image.SetDirection((1, np.tan(np.radians(degrees)), 0, 0, 1, 0, 0, 0, 1))
+            sitk.WriteImage(image, str(path))
+        return path
+
+    @pytest.mark.parametrize("suffix", ["nii", "nrrd", "mha"])
+    @pytest.mark.parametrize("degrees", [0.005, 0.02, 0.09])
+    def test_a_small_one_is_straightened_and_said(
+        self, tmp_path: Path, suffix: str, degrees: float
+    ) -> None:
+        path = self.sheared(tmp_path / f"scan.{suffix}", degrees)
+        (notice,) = image_file.load_image(path).notices
+        assert notice.code == "slightly-sheared"
+        assert f"{degrees:.3f} degrees" in notice.message
+        volume = io.read(path).volume
+        np.testing.assert_array_equal(volume.array, NOISE)
+        np.testing.assert_allclose(volume.direction.T @ volume.direction, np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(volume.spacing_mm, (0.7, 0.8, 2.5), rtol=2e-6)
+        assert volume.origin_mm == (-100, 50, 300)
+        # Half of the angle goes to each of the two axes.
+        assert volume.obliquity_deg == pytest.approx(degrees / 2, rel=0.01)
+        for other in ("nii.gz", "nii", "nrrd", "mha", "seg.nrrd"):
+            labelmap = volume.with_array(np.ones(volume.shape, np.uint8), is_hu=False)
+            io.write_image_atomic(tmp_path / f"out.{other}", io.to_sitk(labelmap))
+            again = io.read(tmp_path / f"out.{other}").volume
+            assert again.same_grid(volume, tolerance=1e-5)
+
+    @pytest.mark.parametrize("suffix", ["nii", "nrrd", "mha"])
+    @pytest.mark.parametrize("degrees", [0.11, 1, 20])
+    def test_a_larger_one_is_refused(self, tmp_path: Path, suffix: str, degrees: float) -> None:
+        path = self.sheared(tmp_path / f"scan.{suffix}", degrees)
+        with pytest.raises(InputError, match=f"off by {degrees:.2g} degrees") as caught:
+            io.read(path)
+        assert caught.value.code == "not-orthonormal"
+
+    @pytest.mark.parametrize("suffix", ["nii", "nrrd", "mha"])
+    def test_rounding_is_not_worth_a_word(self, tmp_path: Path, suffix: str) -> None:
+        path = self.sheared(tmp_path / f"scan.{suffix}", 0.0005)
+        assert image_file.load_image(path).notices == ()
+        volume = io.read(path).volume
+        np.testing.assert_allclose(volume.direction.T @ volume.direction, np.eye(3), atol=1e-12)
+
+    def test_direction_vectors_of_another_length(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "scan.mha")
+        text = path.read_bytes()
+        for length, near in ((b"1.0005", True), (b"2", False)):
+            matrix = b"TransformMatrix = " + length + b" 0 0 0 1"
+            path.write_bytes(text.replace(b"TransformMatrix = 1 0 0 0 1", matrix))
+            if near:
+                assert io.read(path).volume.spacing_mm == pytest.approx((1.0005, 1, 1))
+            else:
+                with pytest.raises(InputError, match="length 2 x 1 x 1, not 1"):
+                    io.read(path)

@@ -80,6 +80,16 @@ class TestWriteLabelmap:
         with pytest.raises(InputError, match="no format that can be written") as caught:
             io.write_labelmap(tmp_path / name, labelmap(), LUNGS)
         assert ".nii.gz" in caught.value.remedy
+        assert ".png" not in caught.value.remedy
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_single_slice_may_be_a_picture(self, tmp_path: Path) -> None:
+        flat = Volume(array=labelmap().array[:1])
+        with pytest.raises(InputError, match=r"single slice \.png, \.tif, \.tiff"):
+            io.write_labelmap(tmp_path / "a.jpg", flat, LUNGS)
+        with pytest.raises(InputError, match="no format that can be written"):
+            io.write_image_atomic(tmp_path / "a.jpg", io.to_sitk(flat))
+        assert list(tmp_path.iterdir()) == []
 
     def test_unknown_values_are_a_defect(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"holds \[2\], which no label has"):
@@ -113,7 +123,8 @@ class TestWriteLabelmap:
         assert caught.value.code == "grid-not-kept"
         assert ".nrrd" in caught.value.remedy
         io.write_labelmap(tmp_path / "a.mha", sheared, LUNGS)
-        assert io.read(tmp_path / "a.mha").volume.same_grid(sheared, tolerance=1e-9)
+        # The file holds it as it is; reading makes it the nearest rotation.
+        assert io.read(tmp_path / "a.mha").volume.same_grid(sheared, tolerance=1e-3)
 
 
 class TestFaults:
@@ -130,6 +141,9 @@ class TestFaults:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert caught.value.exit_code == 3
+        # The disk itself has room.
+        assert caught.value.code == "write-failed"
+        assert "limit on the size of files" in caught.value.remedy
         assert list(tmp_path.iterdir()) == []
 
     def test_little_space_is_called_a_full_disk(
@@ -236,3 +250,40 @@ class TestWriteImage:
         io.write_image_atomic(tmp_path / "a.png", image)
         again = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.png")))
         np.testing.assert_array_equal(again, pixels)
+
+    @pytest.mark.parametrize(
+        ("kind", "colour", "name", "others"),
+        [
+            ("int16", False, "a.png", ".nii.gz, .nii, .nrrd, .mha, .seg.nrrd"),
+            ("float32", False, "a.png", ".tif, .tiff, .nii.gz"),
+            ("float64", False, "a.tif", ".nii.gz, "),
+            ("uint8", True, "a.nii.gz", ".png, .tif, .tiff."),
+            ("int16", True, "a.png", "8-bit colours"),
+        ],
+    )
+    def test_what_a_format_cannot_hold_is_refused_before_writing(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        kind: str,
+        colour: bool,
+        name: str,
+        others: str,
+    ) -> None:
+        monkeypatch.setattr(sitk, "WriteImage", None)
+        pixels = np.zeros((9, 8, 3) if colour else (9, 8), kind)
+        with pytest.raises(InputError, match=f"{name} cannot hold .* of type {kind}") as caught:
+            io.write_image_atomic(tmp_path / name, sitk.GetImageFromArray(pixels, isVector=colour))
+        assert caught.value.code == "unknown-format"
+        assert others in caught.value.remedy
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("kind", "suffix"),
+        [(kind, end) for end, kinds in labelmap_file.PICTURE_TYPES.items() for kind in kinds],
+    )
+    def test_what_a_picture_can_hold(self, tmp_path: Path, kind: str, suffix: str) -> None:
+        pixels = (np.random.default_rng(0).random((9, 8)) * 200).astype(kind)
+        path = tmp_path / f"a{suffix}"
+        io.write_image_atomic(path, sitk.GetImageFromArray(pixels))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), pixels)

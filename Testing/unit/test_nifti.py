@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from isdmae import io, nifti
+from isdmae import image_file, io, nifti
 from isdmae.errors import InputError
 
 nibabel = pytest.importorskip("nibabel")
@@ -92,3 +92,148 @@ def test_nifti_2_is_refused(tmp_path: Path, order: str) -> None:
     path = save(tmp_path / "scan.nii.gz", order, "f4", nibabel.Nifti2Image)
     with pytest.raises(InputError, match="NIfTI-2 file; only NIfTI-1 is read"):
         io.read(path)
+
+
+def plain(path: Path, *edits: tuple[Any, ...]) -> Path:
+    """Write VOXELS on AFFINE with sform and qform, then overwrite fields of the header."""
+    image = sitk.GetImageFromArray(VOXELS)
+    image.SetSpacing((0.75, 0.5, 2.5))
+    image.SetOrigin((-100, -120, -300))
+    sitk.WriteImage(image, str(path))
+    data = bytearray(path.read_bytes())
+    for offset, layout, *values in edits:
+        struct.pack_into("<" + layout, data, offset, *values)
+    path.write_bytes(data)
+    return path
+
+
+def codes(qform: int, sform: int) -> tuple[Any, ...]:
+    return (252, "hh", qform, sform)
+
+
+def srow(*columns: tuple[float, float, float]) -> tuple[Any, ...]:
+    """Return the sform with these columns in RAS, on the origin of ``plain``."""
+    rows = np.column_stack([*columns, (100, 120, -300)])
+    return (280, "12f", *rows.ravel())
+
+
+def pixdim(axis: int, value: float) -> tuple[Any, ...]:
+    return (76 + 4 * axis, "f", value)
+
+
+LEFT, BACK, UP = (-0.75, 0, 0), (0, -0.5, 0), (0, 0, 2.5)
+
+
+class TestGrid:
+    """What ITK would lay on another grid without a word."""
+
+    @pytest.mark.parametrize("sform", [1, 2, 3, 4])
+    @pytest.mark.parametrize("qform", [0, 1])
+    def test_the_sform_wins(self, tmp_path: Path, sform: int, qform: int) -> None:
+        """ITK takes the qform where the sform's code is not 1."""
+        c, s = np.cos(0.1), np.sin(0.1)
+        turned = srow((-0.75 * c, -0.75 * s, 0), (0.5 * s, -0.5 * c, 0), UP)
+        path = plain(tmp_path / "scan.nii", codes(qform, sform), turned)
+        loaded = image_file.load_image(path)
+        expected = nibabel.load(path).get_sform()
+        volume = io.read(path).volume
+        np.testing.assert_allclose(volume.affine, np.diag([-1, -1, 1, 1]) @ expected, atol=1e-6)
+        assert [notice.code for notice in loaded.notices] == ["geometry-contradicts"] * qform
+        if qform:
+            assert "5.73 degrees apart; the sform was taken" in loaded.notices[0].message
+
+    def test_sides_that_differ_are_said(self, tmp_path: Path) -> None:
+        path = plain(tmp_path / "scan.nii", srow((0.75, 0, 0), BACK, UP))
+        (notice,) = image_file.load_image(path).notices
+        assert notice.code == "geometry-contradicts"
+        assert "180 degrees apart" in notice.message
+        assert io.read(path).volume.orientation == "RPS"
+
+    @pytest.mark.parametrize(("shift", "said"), [(0.05, False), (0.2, True), (30, True)])
+    def test_places_that_differ_are_said(self, tmp_path: Path, shift: float, said: bool) -> None:
+        path = plain(tmp_path / "scan.nii", (268, "f", 100 + shift))
+        notices = image_file.load_image(path).notices
+        assert len(notices) == said
+        assert io.read(path).volume.origin_mm == (-100, -120, -300)
+        if said:
+            assert f"{shift:.3g} mm and 0 degrees apart" in notices[0].message
+
+    @pytest.mark.parametrize("qform", [0, 1])
+    def test_two_voxel_sizes_are_refused(self, tmp_path: Path, qform: int) -> None:
+        """ITK takes pixdim: twice the slice distance is half the volume."""
+        path = plain(tmp_path / "scan.nii", codes(qform, 1), srow(LEFT, BACK, (0, 0, 5)))
+        with pytest.raises(InputError) as caught:
+            io.read(path)
+        assert caught.value.code == "geometry-contradicts"
+        assert "0.75 x 0.5 x 2.5 mm by pixdim" in caught.value.message
+        assert "0.75 x 0.5 x 5 mm by its sform: 2.5 mm apart" in caught.value.message
+
+    def test_one_percent_goes_by_the_sform(self, tmp_path: Path) -> None:
+        path = plain(tmp_path / "scan.nii", codes(0, 1), srow(LEFT, BACK, (0, 0, 2.52)))
+        assert image_file.load_image(path).notices == ()
+        assert io.read(path).volume.spacing_mm == pytest.approx((0.75, 0.5, 2.52))
+
+    @pytest.mark.parametrize("value", [0, -2.5])
+    @pytest.mark.parametrize("qform", [0, 1])
+    def test_a_size_that_is_not_positive(self, tmp_path: Path, value: float, qform: int) -> None:
+        """ITK mirrors the axis, or makes it 1 mm."""
+        path = plain(tmp_path / "scan.nii", codes(qform, 1), pixdim(3, value))
+        (notice,) = image_file.load_image(path).notices
+        assert notice.code == "geometry-contradicts"
+        assert f"0.75 x 0.5 x {value:g} mm by pixdim" in notice.message
+        volume = io.read(path).volume
+        assert volume.spacing_mm == (0.75, 0.5, 2.5)
+        assert volume.orientation == "LPS"
+        path = plain(tmp_path / "scan.nii", codes(qform, 0), pixdim(3, value))
+        with pytest.raises(InputError, match="must be positive") as caught:
+            io.read(path)
+        assert caught.value.code == "bad-grid"
+
+    def test_an_axis_without_length_is_refused(self, tmp_path: Path) -> None:
+        path = plain(tmp_path / "scan.nii", srow(LEFT, BACK, (0, 0, 0)))
+        with pytest.raises(InputError, match=r"An axis of scan\.nii has no length"):
+            io.read(path)
+
+    @pytest.mark.parametrize("forms", [(1, 0), (0, 1), (1, 1), (0, 0)])
+    @pytest.mark.parametrize("units", [0, 1, 2, 3, 10])
+    def test_units_as_itk_reads_them(
+        self, tmp_path: Path, units: int, forms: tuple[int, int]
+    ) -> None:
+        path = plain(tmp_path / "scan.nii", (123, "B", units), codes(*forms))
+        oracle = io.from_sitk(sitk.ReadImage(str(path)))
+        volume = io.read(path).volume
+        np.testing.assert_allclose(volume.affine, oracle.affine, rtol=1e-6)
+
+    @pytest.mark.parametrize("seed", range(12))
+    def test_nibabel_agrees_on_the_qform(self, tmp_path: Path, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        axes = np.linalg.qr(generator.normal(size=(3, 3)))[0]
+        affine = np.eye(4)
+        affine[:3] = np.column_stack([axes * [0.7, 0.8, 2.5], generator.normal(0, 200, 3)])
+        image = nibabel.Nifti1Image(VOXELS.T, None)
+        image.set_qform(affine, 1)
+        image.to_filename(tmp_path / "scan.nii.gz")
+        volume = io.read(tmp_path / "scan.nii.gz").volume
+        np.testing.assert_allclose(volume.affine, np.diag([-1, -1, 1, 1]) @ affine, atol=1e-4)
+
+    def test_a_flat_image_is_only_checked(self, tmp_path: Path) -> None:
+        path = tmp_path / "scan.nii"
+        sitk.WriteImage(sitk.GetImageFromArray(VOXELS[0]), str(path))
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<f", data, 76 + 12, 0.0)
+        path.write_bytes(data)
+        assert io.read(path).volume.shape == (1, 4, 5)
+        struct.pack_into("<f", data, 76 + 8, 3.0)
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="by its sform: 2 mm apart"):
+            io.read(path)
+
+    def test_itk_is_left_as_it_was(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = plain(tmp_path / "scan.nii")
+        for before in ("NO", None):
+            if before:
+                monkeypatch.setenv(nifti.PERMISSIVE, before)
+            else:
+                monkeypatch.delenv(nifti.PERMISSIVE)
+            io.read(path)
+            assert nifti.os.environ.get(nifti.PERMISSIVE) == before
