@@ -46,7 +46,7 @@ lint: $(VENV)/train.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two processes: with the libraries of slicer-core loaded, PyTorch's backward pass aborts.
+# Two processes, as in Slicer: PyTorch never shares one with the application.
 test: lint
 	$(BIN)/python -m pytest --quiet --cov --cov-report= --ignore=Testing/slicer_module
 	$(BIN)/python -m pytest --quiet --cov --cov-append --cov-report=term Testing/slicer_module

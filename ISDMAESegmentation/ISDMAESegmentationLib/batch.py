@@ -99,6 +99,11 @@ class Batch:
         self.state.cancelled = True
         self._client.cancel()
 
+    def abandon(self) -> None:
+        """Stop, and tell nobody any more."""
+        self._changed = self._done = lambda state: None
+        self.cancel()
+
     def _next(self) -> None:
         state = self.state
         if state.cancelled or state.finished == state.total:

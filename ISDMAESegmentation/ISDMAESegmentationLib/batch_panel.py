@@ -46,6 +46,12 @@ class BatchPanel:
         self._parameters = parameters
         self.refresh()
 
+    def close(self) -> None:
+        """The panel goes away."""
+        if self._batch is not None:
+            self._batch.abandon()
+            self._batch = None
+
     def refresh(self) -> None:
         """Bring every widget of the section in line."""
         ui = self._ui

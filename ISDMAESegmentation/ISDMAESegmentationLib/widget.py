@@ -64,6 +64,7 @@ class Panel(VTKObservationMixin):
         self._set_parameters(None)
         self.removeObservers()
         self.segment.close()
+        self.batch.close()
         self.advanced.close()
         self.logic.close()
 

@@ -32,8 +32,12 @@ def train(*arguments: str) -> None:
     subprocess.run(command, check=True, cwd=ROOT)
 
 
-def leave_out(scan: str, out: Path, pretrain_steps: int, finetune_steps: int) -> Path:
-    """Train without ``scan`` and evaluate on it; returns the summary."""
+def leave_out(scan: str, out: Path, steps: tuple[int, int, int]) -> Path:
+    """Train without ``scan`` and evaluate on it; returns the summary.
+
+    ``steps`` are those of pre-training, fine-tuning and a second fine-tuning (0: none), which
+    starts from the first as the released model's does.
+    """
     run = out / scan
     summary = run / "evaluation" / "summary.json"
     if summary.is_file():
@@ -41,16 +45,19 @@ def leave_out(scan: str, out: Path, pretrain_steps: int, finetune_steps: int) ->
     train(
         "pretrain", "--recipe", str(RECIPES / "lungs-pretrain.yaml"),
         "--out", str(run / "pretrain"),
-        "--data.hold-out", scan, "--loop.steps", str(pretrain_steps),
+        "--data.hold-out", scan, "--loop.steps", str(steps[0]),
     )  # fmt: skip
+    last = run / "pretrain"
+    for name, count in (("finetune", steps[1]), ("refine", steps[2])):
+        if count:
+            train(
+                "finetune", "--recipe", str(RECIPES / "lungs-refine.yaml"),
+                "--out", str(run / name), "--start", str(last),
+                "--data.hold-out", scan, "--loop.steps", str(count),
+            )  # fmt: skip
+            last = run / name
     train(
-        "finetune", "--recipe", str(RECIPES / "lungs-refine.yaml"),
-        "--out", str(run / "finetune"),
-        "--start", str(run / "pretrain"), "--data.hold-out", scan,
-        "--loop.steps", str(finetune_steps),
-    )  # fmt: skip
-    train(
-        "export", "--run", str(run / "finetune"), "--out", str(run / "bundle"),
+        "export", "--run", str(last), "--out", str(run / "bundle"),
         "--card", str(RECIPES / "lungs-card.yaml"),
     )  # fmt: skip
     train(
@@ -81,6 +88,7 @@ def main() -> None:
     parser.add_argument("--model", default="lungs")
     parser.add_argument("--pretrain-steps", type=int, default=60)
     parser.add_argument("--finetune-steps", type=int, default=450)
+    parser.add_argument("--refine-steps", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=("covid20-2d", *SCANS))
     options = parser.parse_args()
     if not (ROOT / "runs" / "cache" / "manifest.jsonl").is_file():
@@ -93,7 +101,8 @@ def main() -> None:
         if name == "covid20-2d":
             summary = pictures(options.data, options.model, options.out)
         else:
-            summary = leave_out(name, options.out, options.pretrain_steps, options.finetune_steps)
+            steps = (options.pretrain_steps, options.finetune_steps, options.refine_steps)
+            summary = leave_out(name, options.out, steps)
         for structure, values in json.loads(summary.read_text(encoding="utf-8")).items():
             interval = (
                 f" [{values['low']:.4f}, {values['high']:.4f}]" if values["count"] > 1 else ""

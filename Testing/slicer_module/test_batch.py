@@ -93,10 +93,20 @@ def test_cancel_stops_the_batch(panel: PanelUnderTest, long_ct: Any, tmp_path: P
 def test_the_button_says_what_is_missing(panel: PanelUnderTest, tmp_path: Path) -> None:
     panel.ui.batchSourceCombo.setCurrentIndex(FOLDER)
     assert panel.ui.batchButton.toolTip == "Choose the folder of CTs."
-    panel.ui.batchInputEdit.currentPath = str(tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    panel.ui.batchInputEdit.currentPath = str(empty)
     assert panel.ui.batchButton.toolTip == "Choose a folder for the results."
     assert not panel.ui.batchButton.enabled
     panel.ui.batchOutputEdit.currentPath = str(tmp_path / "out")
     panel.ui.batchButton.click()
     assert "There is no CT to segment" in panel.ui.batchLabel.text
     assert np.all([not panel.running, not panel.panel.batch.running])
+
+
+def test_a_reload_ends_the_batch(panel: PanelUnderTest, long_ct: Any, tmp_path: Path) -> None:
+    start(panel, SCENE, tmp_path)
+    panel.wait(lambda: panel.panel.logic.client.pid)
+    panel.widget = panel.harness.reload(panel.widget)
+    panel.harness.spin(0.2)
+    assert not panel.panel.batch.running

@@ -22,7 +22,7 @@ from panel_under_test import PanelUnderTest, add_ct, is_alive
 
 
 def expected_labels(volume: Volume, folder: Path) -> np.ndarray:
-    """What the command line finds, in a process of its own: torch and slicer-core do not mix."""
+    """What the command line finds, in a process of its own, as the worker is."""
     scan, result = folder / "scan.nrrd", folder / "expected.nrrd"
     io.write_image_atomic(scan, io.to_sitk(volume))
     command = [sys.executable, "-m", "isdmae", "predict", str(scan), "-o", str(result)]

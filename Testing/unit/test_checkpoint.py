@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from isdmae.errors import InputError
-from isdmae_train.checkpoint import list_checkpoints, network_weights, resume, save_checkpoint
+from isdmae_train.checkpoint import (
+    KEPT,
+    list_checkpoints,
+    read_checkpoint,
+    resume,
+    save_checkpoint,
+    trained_network,
+)
 
 
 def network() -> nn.Module:
@@ -71,7 +80,7 @@ def test_an_empty_folder_starts_at_zero_and_cannot_be_exported(tmp_path: Path) -
     net, optimizer = trained(1)
     assert resume(tmp_path / "checkpoints", net, optimizer, {}) == 0
     with pytest.raises(InputError, match="no readable checkpoint"):
-        network_weights(tmp_path)
+        trained_network(tmp_path)
 
 
 def test_a_folder_with_another_run_is_not_overwritten(tmp_path: Path) -> None:
@@ -79,3 +88,80 @@ def test_a_folder_with_another_run_is_not_overwritten(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 5, net, optimizer, {"seed": 0})
     with pytest.raises(InputError, match="another configuration"):
         resume(tmp_path, net, optimizer, {"seed": 1})
+
+
+def test_one_flipped_bit_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    net, optimizer = trained(1)
+    for step in (5, 10):
+        save_checkpoint(tmp_path / "checkpoints", step, net, optimizer, {"loop": {"steps": 10}})
+    newest = list_checkpoints(tmp_path / "checkpoints")[0]
+    data = bytearray(newest.read_bytes())
+    data[-7] ^= 0x40
+    newest.write_bytes(data)
+    _, metadata = trained_network(tmp_path)
+    assert metadata["step"] == 5
+    assert "do not match their SHA-256" in caplog.text
+    assert "stopped at step 5 of 10" in caplog.text
+
+
+def test_what_changes_no_weight_may_differ(tmp_path: Path) -> None:
+    net, optimizer = trained(1)
+    config = {"out": "a", "loop": {"steps": 9, "workers": 1}}
+    save_checkpoint(tmp_path, 5, net, optimizer, config)
+    again = {"out": "b", "loop": {"steps": 9, "workers": 4}}
+    assert resume(tmp_path, net, optimizer, again) == 5
+    with pytest.raises(InputError, match="another configuration"):
+        resume(tmp_path, net, optimizer, {"out": "a", "loop": {"steps": 8, "workers": 1}})
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change the last byte, which belongs to a tensor; the file stays well-formed."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_checkpoint_without_a_checksum_is_read(tmp_path: Path) -> None:
+    net, optimizer = trained(1)
+    path = save_checkpoint(tmp_path, 5, net, optimizer, {"seed": 0})
+    tensors, metadata = read_checkpoint(path)
+    assert len(metadata.pop("sha256")) == 64
+    save_file(tensors, path, {"state": json.dumps(metadata)})
+    assert resume(tmp_path, net, optimizer, {"seed": 0}) == 5
+
+
+def test_damaged_later_steps_do_not_push_out_the_good_ones(tmp_path: Path) -> None:
+    net, optimizer = trained(1)
+    for step in (5, 10):
+        save_checkpoint(tmp_path, step, net, optimizer, {})
+    flip_a_bit(list_checkpoints(tmp_path)[0])
+    for step in (resume(tmp_path, net, optimizer, {}) + 1, 7):
+        save_checkpoint(tmp_path, step, net, optimizer, {})
+    assert [int(path.stem[5:]) for path in list_checkpoints(tmp_path)] == [7, 6][:KEPT]
+
+
+def test_a_run_with_damaged_checkpoints_alone_does_not_begin_again(tmp_path: Path) -> None:
+    net, optimizer = trained(1)
+    save_checkpoint(tmp_path, 5, net, optimizer, {})
+    flip_a_bit(list_checkpoints(tmp_path)[0])
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        resume(tmp_path, net, optimizer, {})
+
+
+def test_what_does_not_change_the_numbers_may_change_on_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def config(out: str, manifest: str, steps: int, **others: object) -> dict[str, object]:
+        loop = {"steps": steps, "workers": 1, "log_every": 20, "checkpoint_minutes": 5.0}
+        return {"out": out, "start": None, "data": {"manifest": manifest}, "loop": loop | others}
+
+    monkeypatch.chdir(tmp_path)
+    net, optimizer = trained(1)
+    save_checkpoint(tmp_path, 5, net, optimizer, config("a", "cache/m.jsonl", 9, device="auto"))
+    other = {"workers": 0, "log_every": 1, "checkpoint_minutes": 1.0, "device": "cpu"}
+    manifest = str(tmp_path / "runs" / ".." / "cache" / "m.jsonl")
+    assert resume(tmp_path, net, optimizer, config("b", manifest, 9, **other)) == 5
+    with pytest.raises(InputError, match=r"loop\.steps was 9 and is 8"):
+        resume(tmp_path, net, optimizer, config("a", manifest, 8))
+    with pytest.raises(InputError, match=r"data\.manifest was"):
+        resume(tmp_path, net, optimizer, config("a", "elsewhere/m.jsonl", 9))

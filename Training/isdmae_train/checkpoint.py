@@ -7,9 +7,11 @@ every random generator.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ log = logging.getLogger(__name__)
 
 KEPT = 2
 PATTERN = re.compile(r"step-(\d{8})\.safetensors")
+HARMLESS = frozenset(
+    {"out", "loop.workers", "loop.log_every", "loop.checkpoint_minutes", "loop.device"}
+)
+PATHS = frozenset({"start", "data.manifest"})
 
 
 def save_checkpoint(
@@ -39,14 +45,26 @@ def save_checkpoint(
     for index, slots in state["state"].items():
         tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    metadata = {"step": step, "groups": state["param_groups"], "config": config}
+    metadata = {
+        "step": step,
+        "groups": state["param_groups"],
+        "config": config,
+        "sha256": digest(tensors),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.safetensors"
     with atomic_path(path, overwrite=True) as temporary:
         temporary.write_bytes(save(tensors, {"state": json.dumps(metadata)}))
-    for old in list_checkpoints(folder)[KEPT:]:
-        old.unlink()
+    _keep_two(folder, path)
     return path
+
+
+def _keep_two(folder: Path, newest: Path) -> None:
+    """Remove older files, and those of later steps: a run at an earlier step found them damaged."""
+    found = list_checkpoints(folder)
+    kept = [path for path in found if path.name <= newest.name][:KEPT]
+    for path in set(found) - set(kept):
+        path.unlink()
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -59,19 +77,73 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})["state"])
-            names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, metadata
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("sha256", "") not in ("", digest(tensors)):  # older ones have none
+            raise ValueError("its tensors do not match their SHA-256")
+        return tensors, metadata
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise InputError(
             "bad-checkpoint", f"{path.name} is damaged: {error}.", "Use an older checkpoint."
         ) from error
 
 
-def network_weights(folder: Path) -> dict[str, Tensor]:
-    """Return the network's weights of the newest readable checkpoint of a run."""
-    tensors, _ = _newest(folder / "checkpoints", required=True)
+def digest(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 over names and values, in the order of the names."""
+    result = hashlib.sha256()
+    for name in sorted(tensors):
+        result.update(name.encode())
+        result.update(tensors[name].numpy().tobytes())
+    return result.hexdigest()
+
+
+def trained_network(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return weights and metadata of one file: a run's newest readable checkpoint.
+
+    A run that has not come to its end is named in a warning.
+
+    Raises
+    ------
+    InputError
+        ``no-checkpoint`` where no checkpoint can be read.
+    """
+    tensors, metadata = _newest(folder / "checkpoints", required=True)
+    steps = metadata["config"].get("loop", {}).get("steps", metadata["step"])
+    if metadata["step"] < steps:
+        log.warning("%s stopped at step %d of %d", folder, metadata["step"], steps)
+    return _network_part(tensors), metadata
+
+
+def _network_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     head = "network/"
     return {name[len(head) :]: value for name, value in tensors.items() if name.startswith(head)}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in what two configurations compute something else.
+
+    The folder, the number of loader processes, the device and the intervals of log and checkpoint
+    change nothing in the weights; one file may be named by different paths.
+    """
+    old, new = _essential(before), _essential(now)
+    return [
+        f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _essential(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return what decides the weights, by dotted name; paths are absolute."""
+    result: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            result |= _essential(value, f"{key}.")
+        elif key in PATHS and value is not None:
+            result[key] = str(Path(value).resolve())
+        elif key not in HARMLESS:
+            result[key] = value
+    return result
 
 
 def resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, config: Any) -> int:
@@ -85,14 +157,14 @@ def resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, c
     tensors, metadata = _newest(folder, required=False)
     if not tensors:
         return 0
-    if metadata["config"] != config:
+    different = differences(metadata["config"], config)
+    if different:
         raise InputError(
             "other-run",
-            f"{folder.parent} holds a run with another configuration.",
+            f"{folder.parent} holds a run with another configuration: {'; '.join(different)}.",
             "Choose another output folder, or remove that one.",
         )
-    weights = {n[8:]: v for n, v in tensors.items() if n.startswith("network/")}
-    network.load_state_dict(weights)
+    network.load_state_dict(_network_part(tensors))
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer/"):
@@ -104,12 +176,13 @@ def resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, c
 
 
 def _newest(folder: Path, *, required: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    for path in list_checkpoints(folder):
+    found = list_checkpoints(folder)
+    for path in found:
         try:
             return read_checkpoint(path)
         except InputError as error:
             log.warning("%s", error)
-    if required:
+    if required or found:
         raise InputError(
             "no-checkpoint", f"{folder} holds no readable checkpoint.", "Train the model first."
         )

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from isdmae.errors import InputError
+from isdmae.labels import LUNGS
 from isdmae.preprocess import PreprocessConfig
 from isdmae.schema import from_plain
 
@@ -183,6 +184,11 @@ class FinetuneConfig:
     preprocess: PreprocessConfig = PreprocessConfig()
     size: Literal["S", "B", "L"] = "S"
     labels: tuple[str, ...] = ("left lung", "right lung")
+
+    def __post_init__(self) -> None:
+        known = tuple(label.name for label in LUNGS)
+        if self.labels != known[: len(self.labels)] or not self.labels:
+            raise ValueError(f"labels are {known} in this order, not {self.labels}")
 
 
 @dataclass(frozen=True, kw_only=True)

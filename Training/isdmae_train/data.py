@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ class ManifestEntry:
     spacing_mm: tuple[float, float, float]
     sha256: str
     weight: float
+    in_plane_spacing_mm: float | None = None
+    """Pixel size that the cache was made for; None in caches of older versions."""
 
 
 class Batch(TypedDict):
@@ -91,6 +94,17 @@ class SliceDataset(Dataset[dict[str, object]]):
         self.spans = [_labelled_span(labels) for labels in self.labels]
         weights = np.array([entry.weight for entry in entries])
         self.shares = weights / weights.sum()
+
+    def check_pixel_size(self, in_plane_spacing_mm: float) -> None:
+        """Raise InputError where the cache was made for another pixel size than the run's."""
+        for entry in self.entries:
+            if entry.in_plane_spacing_mm not in (None, in_plane_spacing_mm):
+                raise InputError(
+                    "cache-differs",
+                    f"The cached scan {entry.id} has pixels of {entry.in_plane_spacing_mm} mm, the "
+                    f"run wants {in_plane_spacing_mm} mm.",
+                    "Run `isdmae-train prepare` with the same preprocessing.",
+                )
 
     def __getitem__(self, index: int) -> dict[str, object]:
         random = np.random.default_rng([self.seed, index])
@@ -151,4 +165,7 @@ def batches(dataset: SliceDataset, loop: LoopConfig, *, first_step: int) -> Iter
 
 
 def _one_thread(_worker: int) -> None:
+    """Compute with one thread, and leave signals to the loop, which ends with a checkpoint."""
     torch.set_num_threads(1)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)

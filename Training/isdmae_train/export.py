@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from isdmae.bundle import Bundle, write_bundle
+from isdmae.errors import InputError
 from isdmae.labels import LUNGS
 from isdmae.schema import from_plain, to_plain
 
-from .checkpoint import list_checkpoints, network_weights, read_checkpoint
+from .checkpoint import trained_network
 from .config import ExportConfig, FinetuneConfig, read_yaml
 from .finetune import network_config
 
@@ -27,10 +28,15 @@ def export(config: ExportConfig) -> Bundle:
     InputError
         Where the run has no checkpoint or the card is incomplete.
     """
-    weights = network_weights(config.run)
-    _, metadata = read_checkpoint(list_checkpoints(config.run / "checkpoints")[0])
+    weights, metadata = trained_network(config.run)
     run = from_plain(FinetuneConfig, metadata["config"], "checkpoint")
     card: dict[str, Any] = read_yaml(config.card)
+    if not isinstance(card, dict):
+        raise InputError(
+            "bad-recipe",
+            f"{config.card.name} is no table of entries.",
+            "Write 'name: value' lines.",
+        )
     info = {
         "takes": ["ct", "picture"],
         "labels": [to_plain(KNOWN_LABELS[name]) for name in run.labels],

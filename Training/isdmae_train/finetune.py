@@ -15,7 +15,7 @@ from isdmae.preprocess import to_channels
 from isdmae.schema import to_plain
 
 from . import loop
-from .checkpoint import network_weights, resume, save_checkpoint
+from .checkpoint import resume, save_checkpoint, trained_network
 from .config import FinetuneConfig
 from .data import SliceDataset, batches
 from .losses import dice_ce_loss
@@ -36,12 +36,15 @@ def finetune(config: FinetuneConfig) -> Path:
     ------
     InputError
         Where there are no labelled slices, the start does not fit, or the folder holds another run.
+    Cancelled
+        Where SIGINT or SIGTERM stopped it; the checkpoint is written.
     DivergedError
         Where the loss is not finite.
     """
     stop = loop.StopRequest()
     device, dtype = loop.start(config.loop)
     dataset = SliceDataset(config.data, seed=config.loop.seed, labelled=True)
+    dataset.check_pixel_size(config.preprocess.in_plane_spacing_mm)
     network = Segmenter(network_config(config), classes=len(config.labels) + 1)
     if config.start is not None:
         load_pretrained(network, config.start)
@@ -73,6 +76,7 @@ def finetune(config: FinetuneConfig) -> Path:
                 saved = time.monotonic()
             if stop.asked:
                 break
+    loop.check_complete(step, config.loop.steps)
     return config.out
 
 
@@ -86,7 +90,7 @@ def load_pretrained(network: Segmenter, run: Path) -> None:
     """Copy the encoder and decoder of a pre-training run; the head stays new."""
     weights = {
         name: value
-        for name, value in network_weights(run).items()
+        for name, value in trained_network(run)[0].items()
         if name.startswith(("encoder.", "decoder."))
     }
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 from types import FrameType
 
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from isdmae.device import choose_device, has_bf16
-from isdmae.errors import IsdmaeError
+from isdmae.errors import Cancelled, IsdmaeError
+from isdmae.inference import available_threads
 
 from .config import LoopConfig
 
@@ -35,7 +35,7 @@ class StopRequest:
 def start(config: LoopConfig) -> tuple[torch.device, torch.dtype]:
     """Choose device and compute type, and seed everything that is not drawn from (seed, step)."""
     torch.manual_seed(config.seed)
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(available_threads())
     device = choose_device(config.device).device
     dtype = torch.bfloat16 if config.bf16 and has_bf16(device) else torch.float32
     return device, dtype
@@ -70,6 +70,16 @@ def descend(
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), clip)
     optimizer.step()
+
+
+def check_complete(step: int, steps: int) -> None:
+    """Raise Cancelled where a run was stopped before its last step; its checkpoint is written."""
+    if step < steps:
+        raise Cancelled(
+            "stopped",
+            f"Stopped at step {step} of {steps}.",
+            "The same command goes on from there.",
+        )
 
 
 def check_finite(loss: Tensor, step: int, cases: list[str]) -> None:

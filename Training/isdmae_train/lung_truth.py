@@ -38,7 +38,8 @@ class LungTruthConfig:
     vessel_mm: float = 5.0
     """Closing radius for vessels and hilar notches, everywhere."""
     pleura_mm: float = 14.0
-    """Closing radius for lesions at the chest wall; not used towards the mediastinum."""
+    """Closing radius for lesions at the chest wall; not used towards the mediastinum. A lesion at
+    the wall that is wider than twice the radius stays out."""
     mediastinum_mm: float = 45.0
     """Closer than this to the other lung is mediastinum."""
     densest_hu: float = 200.0

@@ -43,9 +43,13 @@ def prepare(config: PrepareConfig) -> Path:
     Raises
     ------
     InputError
-        Where no scan at all could be prepared.
+        ``same-id`` before anything is done; ``nothing-prepared`` where no scan could be prepared;
+        ``scans-skipped`` where some could not, after the manifest of the others was written.
     """
     config.out.mkdir(parents=True, exist_ok=True)
+    names = [scan.id for scan in config.scans]
+    if len(set(names)) != len(names):
+        raise InputError("same-id", "Two scans have one id.", "Give each scan its own id.")
     entries: list[ManifestEntry] = []
     skipped: list[str] = []
     for scan in tqdm(config.scans, desc="prepare", unit="scan"):
@@ -61,6 +65,12 @@ def prepare(config: PrepareConfig) -> Path:
     manifest = config.out / "manifest.jsonl"
     lines = [json.dumps(to_plain(entry), sort_keys=True) for entry in entries]
     write_text_atomic(manifest, "\n".join(lines) + "\n", overwrite=True)
+    if skipped:
+        raise InputError(
+            "scans-skipped",
+            f"{len(skipped)} of {len(config.scans)} scans were left out of {manifest}.",
+            "They are named above; mend or remove them.",
+        )
     return manifest
 
 
@@ -131,6 +141,7 @@ def _store(
         spacing_mm=turned.spacing_mm,
         sha256=hashlib.sha256(image.tobytes()).hexdigest(),
         weight=scan.weight,
+        in_plane_spacing_mm=config.preprocess.in_plane_spacing_mm,
     )
 
 

@@ -33,12 +33,15 @@ def pretrain(config: PretrainConfig) -> Path:
     ------
     InputError
         Where there are no slices, or the folder holds another run.
+    Cancelled
+        Where SIGINT or SIGTERM stopped it; the checkpoint is written.
     DivergedError
         Where the loss is not finite.
     """
     stop = loop.StopRequest()
     device, dtype = loop.start(config.loop)
     dataset = SliceDataset(config.data, seed=config.loop.seed, labelled=False)
+    dataset.check_pixel_size(config.preprocess.in_plane_spacing_mm)
     channels = config.preprocess.channel_count(2)
     network = DualMaskedAutoencoder(
         UNetConfig.of_size(config.size, spatial_dims=2, in_channels=channels), config.preprocess
@@ -76,6 +79,7 @@ def pretrain(config: PretrainConfig) -> Path:
                 saved = time.monotonic()
             if stop.asked:
                 break
+    loop.check_complete(step, config.loop.steps)
     return config.out
 
 
