@@ -35,6 +35,12 @@ def test_both_lungs_are_found_on_their_sides(phantom: Phantom, truth: Volume) ->
         assert overlap > 0.95, label.name
 
 
+def test_the_outermost_air_of_a_lung_belongs_to_it(phantom: Phantom, truth: Volume) -> None:
+    """Lungs that do not touch were once returned without their outer layer of voxels."""
+    air = (phantom.lungs.array > 0) & (phantom.ct.array < -600)
+    assert (truth.array[air] > 0).mean() > 0.995
+
+
 def test_nodules_are_closed_in(phantom: Phantom, truth: Volume) -> None:
     assert (truth.array[phantom.lesions.array == NODULE.value] > 0).mean() > 0.9
 

@@ -195,7 +195,8 @@ def part_lungs(air: Mask, ct: Volume, config: LungTruthConfig) -> tuple[Mask, Ma
     smallest = config.smallest_lung_ml / ct.voxel_ml
     depth = -distance_mm(air, spacing)
     for radius in (0.0, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.0):
-        numbers, sizes = _components(air & (depth > radius))
+        # The outermost voxels of a mask have the depth 0: they are cut off for a radius only.
+        numbers, sizes = _components(air & (depth > radius) if radius else air)
         if len(sizes) > 2 and sizes[2] > smallest and sizes[2] > 0.2 * sizes[1]:
             break
     else:
