@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -12,6 +13,11 @@ from isdmae.bundle import Bundle, write_bundle
 from isdmae.networks.segmenter import Segmenter
 from isdmae.phantom import Phantom, PhantomConfig, make_phantom
 from tiny_model import TINY_NETWORK, tiny_info
+
+# Continuous integration tries the same examples every time; at a desk they are drawn anew.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -98,6 +98,8 @@ def test_a_nifti_lies_where_its_sform_says_or_is_refused(
     volume: Volume, bend_deg: float, stretch: float, sform_code: int, qform_code: int
 ) -> None:
     """Also where the axes are bent, the voxel sizes contradict, or a qform says something else."""
+    # The header holds float32, so the limit of 0.1 degrees is not sharp.
+    assume(abs(bend_deg - 0.1) > 0.002)
     sform = np.diag([-1.0, -1, 1, 1]) @ volume.affine
     unit = sform[:3, :3] / volume.spacing_mm
     bent = unit[:, 1] + np.tan(np.radians(bend_deg)) * unit[:, 0]
