@@ -1,4 +1,3 @@
-# ruff: noqa: N815
 """A small scripted module, on which the harness itself is tested."""
 
 import enum
@@ -127,9 +126,7 @@ class HarnessDemoWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Connect the panel to a parameter node."""
         if self._parameters is not None:
             self._parameters.disconnectGui(self._tag)
-            self.removeObserver(
-                self._parameters, vtk.vtkCommand.ModifiedEvent, self.checkCanApply
-            )
+            self.removeObserver(self._parameters, vtk.vtkCommand.ModifiedEvent, self.checkCanApply)
         self._parameters = parameters
         if parameters is not None:
             self._tag = parameters.connectGui(self.ui)
