@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from isdmae.atomic import atomic_path
+from isdmae.bundle import INFO_NAME, find_bundle
 from isdmae.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -97,15 +98,18 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 
 def trained_network(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return weights and metadata of one file: a run's newest readable checkpoint.
+    """Return weights and metadata of one file: a run's newest readable checkpoint, or a model's.
 
-    A run that has not come to its end is named in a warning.
+    A run that has not come to its end is named in a warning. A model (a bundle) has no
+    configuration: its metadata is empty.
 
     Raises
     ------
     InputError
         ``no-checkpoint`` where no checkpoint can be read.
     """
+    if (folder / INFO_NAME).is_file():
+        return find_bundle(folder).load_network().state_dict(), {}
     tensors, metadata = _newest(folder / "checkpoints", required=True)
     steps = metadata["config"].get("loop", {}).get("steps", metadata["step"])
     if metadata["step"] < steps:

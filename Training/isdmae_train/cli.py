@@ -1,6 +1,7 @@
-"""The command line: `isdmae-train prepare | pretrain | finetune | export | evaluate`.
+"""The command line: `isdmae-train train | prepare | pretrain | finetune | export | evaluate`.
 
-Every command takes ``--recipe FILE.yaml`` and any field of its configuration as an option, which
+``train`` does everything from a folder of scans to a model; the others are its single parts. Each
+of them takes ``--recipe FILE.yaml`` and any field of its configuration as an option, which
 overrides the recipe: ``isdmae-train pretrain --recipe lungs-pretrain.yaml --loop.steps 50``.
 """
 
@@ -23,6 +24,7 @@ from .config import (
     FinetuneConfig,
     PrepareConfig,
     PretrainConfig,
+    TrainConfig,
     load_recipe,
 )
 
@@ -33,6 +35,12 @@ MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
     "MALLOC_TOP_PAD_": str(256 << 20),
 }
+
+
+def _train(config: TrainConfig) -> None:
+    from .train import train
+
+    train(config)
 
 
 def _prepare(config: PrepareConfig) -> None:
@@ -66,6 +74,7 @@ def _evaluate(config: EvaluateConfig) -> None:
 
 
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
+    "train": (TrainConfig, _train),
     "prepare": (PrepareConfig, _prepare),
     "pretrain": (PretrainConfig, _pretrain),
     "finetune": (FinetuneConfig, _finetune),
@@ -85,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_DONE if arguments[:1] in (["-h"], ["--help"]) else EXIT_BAD_INPUT
     name, *rest = arguments
     kind, run = COMMANDS[name]
-    if name in ("pretrain", "finetune"):
+    if name in ("train", "pretrain", "finetune"):
         _restart_with_allocator(arguments)
     try:
         run(_configure(kind, name, rest))
@@ -97,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _configure(kind: type[Any], name: str, rest: list[str]) -> Any:
     program = f"isdmae-train {name}"
-    if "--recipe" not in rest:
+    if kind is TrainConfig or "--recipe" not in rest:
         return tyro.cli(kind, args=rest, prog=program)
     place = rest.index("--recipe")
     if place + 1 == len(rest):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 from types import FrameType
 
 import torch
@@ -14,6 +15,7 @@ from isdmae.errors import Cancelled, IsdmaeError
 from isdmae.inference import available_threads
 
 from .config import LoopConfig
+from .reporter import current
 
 
 class DivergedError(IsdmaeError):
@@ -21,15 +23,21 @@ class DivergedError(IsdmaeError):
 
 
 class StopRequest:
-    """Remembers SIGINT and SIGTERM, so that a loop ends after its step with a checkpoint."""
+    """Remembers SIGINT, SIGTERM and a program's ``stop``: the loop ends with a checkpoint."""
 
     def __init__(self) -> None:
-        self.asked = False
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, self._ask)
+        self._control = current().control
+        if threading.current_thread() is threading.main_thread():
+            for name in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(name, self._ask)
+
+    @property
+    def asked(self) -> bool:
+        """Whether to stop; a loop asks once a step, since the answer may change at any time."""
+        return self._control.stopped
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
+        self._control.obey("stop")
 
 
 def start(config: LoopConfig) -> tuple[torch.device, torch.dtype]:
