@@ -103,7 +103,10 @@ def main() -> None:
         else:
             steps = (options.pretrain_steps, options.finetune_steps, options.refine_steps)
             summary = leave_out(name, options.out, steps)
-        for structure, values in json.loads(summary.read_text(encoding="utf-8")).items():
+        structures = json.loads(summary.read_text(encoding="utf-8"))["structures"]
+        for structure, levels in structures.items():
+            (level,) = levels
+            values = levels[level]["dice"]
             interval = (
                 f" [{values['low']:.4f}, {values['high']:.4f}]" if values["count"] > 1 else ""
             )

@@ -2,238 +2,286 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from functools import partial
-from io import StringIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from isdmae import io
 from isdmae.atomic import write_text_atomic
-from isdmae.errors import InputError, IsdmaeError
-from isdmae.inference import Predictor
+from isdmae.errors import Cancelled, InputError, IsdmaeError
+from isdmae.inference import Predictor, Stop
 from isdmae.labels import Label
+from isdmae.volume import Array, Volume, to_lps_order
 
+from .author_score import AuthorScore
+from .cases import TOGETHER, Case, cases_of
 from .config import EvaluateConfig
-from .data import ManifestEntry, read_manifest
-from .metrics import dice, summarise
+from .metrics import Mask, score_masks
+from .score_table import (
+    PatientScore,
+    Score,
+    by_patient,
+    make_score,
+    markdown,
+    summarise_patients,
+    write_csv,
+)
+from .worst_cases import WINDOW_HU, OneSlice, WorstCases
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """Dice of one structure in one image."""
+def evaluate(config: EvaluateConfig, *, stop: Stop | None = None) -> dict[str, Any]:
+    """Predict, compare, and write the tables and the worst cases to ``config.out``.
 
-    patient: str
-    image: str
-    structure: str
-    dice: float
+    Whole scans are scored on their own grid in mm. Every picture is scored by itself in pixels,
+    and the stack of a case's pictures once more by its Dice. Nothing is left out: where neither
+    truth nor prediction holds a structure it scores 1. The label is the largest of the network's
+    outputs; no threshold is tuned. A patient's score is the mean over its images, and the summary
+    is over patients.
 
-
-Item = tuple[str, Callable[[], list[Score]]]
-"""The name of an image, and what scores it."""
-
-
-def evaluate(config: EvaluateConfig) -> dict[str, dict[str, float]]:
-    """Predict, compare, print and write ``scores.csv`` and ``summary.json`` to ``config.out``.
-
-    Scans are compared on their own grid. A structure scores where the truth or the prediction
-    holds it, so one that is found where there is none counts 0. A patient's score is the mean over
-    its images; the summary is over patients.
+    Parameters
+    ----------
+    config : EvaluateConfig
+        The model, and the images with truth.
+    stop : callable, optional
+        Asked between batches; True raises Cancelled.
 
     Returns
     -------
     dict
-        For each structure the fields of `isdmae_train.metrics.Summary`.
+        What ``summary.json`` holds: ``structures`` as `score_table.summarise_patients` returns
+        them, ``tolerance``, ``left_out`` and, where asked for, ``author_compatible``.
 
     Raises
     ------
     InputError
-        Where the choice of images is wrong, or none of them could be scored; ``images-skipped``
-        where some could not, after the table of the others was written.
+        Where the choice of images is wrong, or none of them could be scored; ``no-common-label``
+        where model and truth name different structures; ``images-skipped`` where some images could
+        not be scored, after the tables of the others were written.
     """
-    items, unit = _items(config)
-    scores, left_out = _score_each(items, unit)
-    config.out.mkdir(parents=True, exist_ok=True)
-    _write_csv(config.out / "scores.csv", scores)
-    summary = _summarise(scores, config.seed)
-    text = json.dumps(summary, indent=2) + "\n"
-    write_text_atomic(config.out / "summary.json", text, overwrite=True)
+    cases = cases_of(config)
+    evaluator = Evaluator(config, cases)
+    scores, left_out = _score_each(cases, evaluator, stop)
+    patients = by_patient(scores)
+    summary: dict[str, Any] = {
+        "model": evaluator.predictor.bundle.info.name,
+        "tolerance": config.tolerance_mm,
+        "structures": summarise_patients(patients, config.seed),
+        "left_out": left_out,
+    }
+    if evaluator.author is not None:
+        summary["author_compatible"] = {
+            "note": "pooled over batches, best threshold, slices chosen by the truth: not "
+            "comparable with the other columns",
+            **evaluator.author.result(config.seed),
+        }
+    _write(config.out, scores, patients, summary, evaluator.worst)
     if left_out:
         raise InputError(
             "images-skipped",
-            f"{len(left_out)} of {len(items)} {unit}s are not in the table: {'; '.join(left_out)}.",
+            f"{len(left_out)} of {len(cases)} images are not in the table: {'; '.join(left_out)}.",
             "Mend them or leave them out.",
         )
     return summary
 
 
-def _items(config: EvaluateConfig) -> tuple[list[Item], str]:
-    """Return what is to be scored, and what one of it is called; all checks come before work."""
-    if config.manifest is not None and config.pictures is None:
-        return _scans(config, config.manifest), "scan"
-    if config.pictures is not None and config.truth is not None and config.manifest is None:
-        return _pictures(config, config.pictures, config.truth), "picture"
-    raise InputError("bad-usage", "Give a manifest, or pictures and their truth.", "See --help.")
+class Evaluator:
+    """A model and the rules by which its results are scored.
+
+    Raises
+    ------
+    InputError
+        ``no-common-label`` where no case knows any structure that the model finds.
+    """
+
+    def __init__(
+        self, config: EvaluateConfig, cases: Sequence[Case], predictor: Predictor | None = None
+    ) -> None:
+        self.predictor = predictor or Predictor(config.model, device=config.device)
+        self.tolerance = config.tolerance_mm
+        self.worst = WorstCases(config.worst)
+        bundle = self.predictor.bundle
+        self._labels = common_labels(bundle.info.labels, cases)
+        self.author = AuthorScore(bundle, config.device) if config.author_compatible else None
+
+    def score(self, case: Case, stop: Stop | None = None) -> list[Score]:
+        """Segment one case and score every structure that its truth knows."""
+        images = [io.read(path).volume for path in case.paths]
+        truth = case.truth()
+        _refuse_other_size(next(iter(truth.values())), images)
+        classes = self._classes(case)
+        found = self._segment(images, stop)
+        masks = {
+            name: (np.isin(found, values), _truth_of(name, truth))
+            for name, values in classes.items()
+        }
+        if self.author is not None:
+            self._add_to_author(images, {name: pair[1] for name, pair in masks.items()}, classes)
+        score = self._score_scan if case.is_hu else self._score_pictures
+        return [one for name, pair in masks.items() for one in score(case, name, *pair, images)]
+
+    def _classes(self, case: Case) -> dict[str, list[int]]:
+        """Return for each structure to be scored the model's label values that mean it."""
+        classes = {label.name: [label.value] for label in self._labels if label.name in case.known}
+        if TOGETHER in case.known or (len(classes) > 1 and len(classes) == len(self._labels)):
+            classes[TOGETHER] = [label.value for label in self._labels]
+        if not classes:
+            raise _nothing_in_common(self._labels, case.known)
+        return classes
+
+    def _segment(self, images: list[Volume], stop: Stop | None) -> Array:
+        """Return the labelmap (K, H, W): of a CT, of each picture, or of their stack for 3D."""
+        if self.predictor.bundle.info.network.spatial_dims == 3 and len(images) > 1:
+            stack = Volume(array=np.concatenate([one.array for one in images]), is_hu=False)
+            images = [stack]
+        found = [self.predictor.segment(one, stop=stop).labelmap.array for one in images]
+        return np.concatenate(found) if len(found) > 1 else found[0]
+
+    def _add_to_author(
+        self, images: list[Volume], truth: Mapping[str, Mask], classes: Mapping[str, list[int]]
+    ) -> None:
+        start = 0
+        for image in images:
+            part = slice(start, start + len(image.array))
+            self.author.add(image, {n: mask[part] for n, mask in truth.items()}, classes)  # type: ignore[union-attr]
+            start = part.stop
+
+    def _score_scan(
+        self, case: Case, name: str, found: Mask, truth: Mask, images: list[Volume]
+    ) -> list[Score]:
+        scan = images[0]
+        scores = score_masks(found, truth, spacing=scan.spacing_mm[::-1], tolerance=self.tolerance)
+        empty = not (found.any() or truth.any())
+        score = make_score(case.patient, case.name, name, "scan", "mm", scores, empty=empty)
+        wrong = int((found ^ truth).sum())
+        self.worst.offer(score, wrong, lambda: worst_slice(scan, found, truth))
+        return [score]
+
+    def _score_pictures(
+        self, case: Case, name: str, found: Mask, truth: Mask, images: list[Volume]
+    ) -> list[Score]:
+        scores = []
+        for k, image in enumerate(images):
+            here, there = found[k], truth[k]
+            values = score_masks(here, there, spacing=(1.0, 1.0), tolerance=self.tolerance)
+            empty = not (here.any() or there.any())
+            picture = Path(case.paths[k]).name
+            title = f"{case.name}/{picture}" if case.in_stack else case.name
+            score = make_score(case.patient, title, name, "slice", "px", values, empty=empty)
+            shown = OneSlice(
+                image=image.array[0], found=here, truth=there,
+                window=(float(image.array.min()), float(image.array.max())),
+            )  # fmt: skip
+            self.worst.offer(score, int((here ^ there).sum()), lambda shown=shown: shown)
+            scores.append(score)
+        if case.in_stack:
+            values = score_masks(found, truth, spacing=(1.0, 1.0, 1.0), tolerance=self.tolerance)
+            empty = not (found.any() or truth.any())
+            scores.append(
+                make_score(case.patient, case.name, name, "case", "px", values, empty=empty)
+            )
+        return scores
 
 
-def _score_each(items: list[Item], unit: str) -> tuple[list[Score], list[str]]:
+def common_labels(labels: Sequence[Label], cases: Sequence[Case]) -> list[Label]:
+    """Return the model's labels that some case knows by name; all where the truth has no names."""
+    known = {name for case in cases for name in case.known}
+    if TOGETHER in known:
+        return list(labels)
+    common = [label for label in labels if label.name in known]
+    if not common:
+        raise _nothing_in_common(labels, sorted(known))
+    return common
+
+
+def _nothing_in_common(labels: Sequence[Label], known: Sequence[str]) -> InputError:
+    return InputError(
+        "no-common-label",
+        f"The model finds {', '.join(label.name for label in labels)}; the truth knows "
+        f"{', '.join(known) or 'nothing'}.",
+        "Choose a model of these structures; names must agree letter by letter.",
+    )
+
+
+def _truth_of(name: str, truth: Mapping[str, Mask]) -> Mask:
+    if name in truth:
+        return truth[name]
+    together: Mask = np.logical_or.reduce(list(truth.values()))
+    return together
+
+
+def worst_slice(scan: Volume, found: Mask, truth: Mask) -> OneSlice:
+    """Return the axial slice of a CT with the most wrong voxels."""
+    turned, order = to_lps_order(scan)
+    found, truth = order.apply(found), order.apply(truth)
+    k = int((found ^ truth).sum(axis=(1, 2)).argmax())
+    dx, dy, _ = turned.spacing_mm
+    return OneSlice(
+        image=turned.array[k], found=found[k], truth=truth[k], window=WINDOW_HU, pixel_mm=(dy, dx)
+    )
+
+
+def _refuse_other_size(truth: Mask, images: list[Volume]) -> None:
+    shape = (sum(image.shape[0] for image in images), *images[0].shape[1:])
+    if truth.shape != shape or any(image.shape[1:] != shape[1:] for image in images):
+        raise InputError(
+            "size-differs",
+            f"The truth has {_size(truth.shape)} voxels and the image {_size(shape)}.",
+            "Give the truth on the image's own grid.",
+        )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape[::-1]))
+
+
+def _score_each(
+    cases: Sequence[Case], evaluator: Evaluator, stop: Stop | None
+) -> tuple[list[Score], list[str]]:
     scores: list[Score] = []
     left_out: list[str] = []
-    for name, score in tqdm(items, desc="evaluate", unit=unit):
+    for case in tqdm(cases, desc="evaluate", unit="case"):
         try:
-            scores += score()
+            scores += evaluator.score(case, stop)
+        except Cancelled:
+            raise
         except IsdmaeError as error:
-            left_out.append(f"{name}: {error}")
+            left_out.append(f"{case.name}: {error}")
     if not scores:
         raise InputError(
             "nothing-evaluated",
-            f"None of {len(items)} {unit}s could be scored.",
+            f"None of {len(cases)} images could be scored.",
             f"The first: {left_out[0]}",
         )
     return scores, left_out
 
 
-def _scans(config: EvaluateConfig, manifest: Path) -> list[Item]:
-    entries = _choose(read_manifest(manifest), config.only)
-    predictor = Predictor(config.model, device=config.device)
-    return [
-        (entry.id, partial(_scan_scores, entry, manifest.parent, predictor)) for entry in entries
-    ]
-
-
-def _choose(entries: list[ManifestEntry], only: tuple[str, ...]) -> list[ManifestEntry]:
-    unknown = sorted(set(only) - {entry.id for entry in entries})
-    if unknown:
-        known = ", ".join(entry.id for entry in entries)
-        raise InputError(
-            "unknown-scan",
-            f"The manifest does not list {', '.join(unknown)}.",
-            f"It lists {known}.",
-        )
-    chosen = [entry for entry in entries if not only or entry.id in only]
-    without = [entry.id for entry in chosen if not entry.truth]
-    if len(without) == len(chosen) or (only and without):
-        raise InputError(
-            "no-truth", f"There is no truth for {', '.join(without)}.", "Check --only."
-        )
-    return [entry for entry in chosen if entry.truth]
-
-
-def _scan_scores(entry: ManifestEntry, folder: Path, predictor: Predictor) -> list[Score]:
-    truth = io.read(folder / str(entry.truth)).volume.array
-    scan = io.read(entry.source).volume
-    _refuse_other_size(truth, scan.array)
-    found = predictor.segment(scan).labelmap.array
-    labels = [
-        label
-        for label in predictor.bundle.info.labels
-        if (truth == label.value).any() or (found == label.value).any()
-    ]
-    return [_score(entry.patient, entry.id, label, found, truth) for label in (*labels, None)]
-
-
-def _refuse_other_size(truth: np.ndarray, image: np.ndarray) -> None:
-    if truth.shape != image.shape:
-        raise InputError(
-            "size-differs",
-            f"The truth has {_size(truth)} voxels and the image {_size(image)}.",
-            "Give the truth on the image's own grid.",
-        )
-
-
-def _size(array: np.ndarray) -> str:
-    return " x ".join(map(str, array.shape[::-1]))
-
-
-def _score(
-    patient: str, image: str, label: Label | None, found: np.ndarray, truth: np.ndarray
-) -> Score:
-    if label is None:
-        value = dice(found > 0, truth > 0)
-    else:
-        value = dice(found == label.value, truth == label.value)
-    name = "all together" if label is None else label.name
-    return Score(patient=patient, image=image, structure=name, dice=value)
-
-
-def _pictures(config: EvaluateConfig, pictures: Path, truth: Path) -> list[Item]:
-    paths = sorted(pictures.glob("*.png"))
-    if not paths:
-        raise InputError("no-pictures", f"{pictures} holds no PNG.", "Check the folder.")
-    patients = _patients(config.index, [path.name for path in paths])
-    predictor = Predictor(config.model, device=config.device)
-    return [
-        (path.name, partial(_picture_scores, path, truth, patients[path.name], predictor))
-        for path in paths
-    ]
-
-
-def _picture_scores(path: Path, truth: Path, patient: str, predictor: Predictor) -> list[Score]:
-    mask = io.read(truth / path.name).volume.array
-    picture = io.read(path).volume
-    _refuse_other_size(mask, picture.array)
-    found = predictor.segment(picture).labelmap.array
-    return [_score(patient, path.name, None, found, mask > mask.max() / 2)]
-
-
-def _patients(index: Path | None, names: list[str]) -> dict[str, str]:
-    """Return the patient of each picture; without an index every picture is one of its own."""
-    if index is None:
-        return {name: name for name in names}
-    patients = {row["file"]: row["patient"] for row in _index_rows(index)}
-    missing = [name for name in names if not patients.get(name)]
-    if missing:
-        raise _bad_index(index, f"has no patient for {len(missing)} pictures, first {missing[0]}")
-    return patients
-
-
-def _index_rows(index: Path) -> list[dict[str, str]]:
-    try:
-        with index.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            columns, rows = reader.fieldnames or (), list(reader)
-    except (OSError, ValueError, csv.Error) as error:
-        raise _bad_index(index, f"cannot be read: {error}") from error
-    if not {"file", "patient"} <= set(columns):
-        raise _bad_index(index, f"has the columns {', '.join(columns) or 'none'}")
-    return rows
-
-
-def _bad_index(index: Path, message: str) -> InputError:
-    return InputError(
-        "bad-index",
-        f"The index {index.name} {message}.",
-        "Give a CSV with the columns file and patient and a row for each picture.",
-    )
-
-
-def _write_csv(path: Path, scores: Iterable[Score]) -> None:
-    text = StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["patient", "image", "structure", "dice"])
-    writer.writerows([s.patient, s.image, s.structure, f"{s.dice:.6f}"] for s in scores)
-    write_text_atomic(path, text.getvalue(), overwrite=True)
-
-
-def _summarise(scores: list[Score], seed: int) -> dict[str, dict[str, float]]:
-    summary = {}
-    for structure in dict.fromkeys(score.structure for score in scores):
-        by_patient = defaultdict(list)
-        for score in scores:
-            if score.structure == structure:
-                by_patient[score.patient].append(score.dice)
-        result = summarise([float(np.mean(values)) for values in by_patient.values()], seed=seed)
-        for patient, values in sorted(by_patient.items()):
-            log.info("  %-24s %-14s %.4f  (%d)", patient, structure, np.mean(values), len(values))
-        log.info("Dice, %s, mean over patients: %s", structure, result)
-        summary[structure] = asdict(result)
-    return summary
+def _write(
+    out: Path,
+    scores: list[Score],
+    patients: list[PatientScore],
+    summary: Mapping[str, Any],
+    worst: WorstCases,
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(out / "scores.csv", scores)
+    write_csv(out / "patients.csv", patients)
+    worst.write(out / "worst")
+    table = markdown(summary["structures"], summary["tolerance"])
+    for name, facts in summary.get("author_compatible", {}).items():
+        if isinstance(facts, dict):
+            table += (
+                f"\nAuthor-compatible, not comparable with the table: {name} {facts['dice']:.3f} "
+                f"(best of 113 thresholds, {facts['slices']} slices that hold it).\n"
+            )
+    write_text_atomic(out / "table.md", table, overwrite=True)
+    # The last to be written: its presence says that the rest is there.
+    text = json.dumps(summary, indent=2) + "\n"
+    write_text_atomic(out / "summary.json", text, overwrite=True)
+    log.info("\n%s", table)

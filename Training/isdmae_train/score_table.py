@@ -1,0 +1,191 @@
+"""From the scores of images to those of patients, and to the tables of an evaluation."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from isdmae.atomic import write_text_atomic
+
+from .metrics import MaskScores, Summary, summarise
+
+METRICS = ("dice", "nsd", "hd95")
+Level = Literal["scan", "slice", "case"]
+"""A whole CT; one picture; or all pictures of a case as one stack, which has no third spacing and
+so a Dice alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One structure in one image; lengths in ``unit``."""
+
+    patient: str
+    image: str
+    structure: str
+    level: Level
+    unit: Literal["mm", "px"]
+    dice: float
+    nsd: float | None
+    hd95: float | None
+    missed: bool
+    invented: bool
+    empty: bool
+    """Neither the truth nor the prediction holds the structure."""
+
+
+def make_score(
+    patient: str, image: str, structure: str, level: Level, unit: Literal["mm", "px"],
+    scores: MaskScores, *, empty: bool,
+) -> Score:  # fmt: skip
+    """Name the scores of a mask; of a whole case only the overlap counts."""
+    surface = level != "case"
+    return Score(
+        patient=patient,
+        image=image,
+        structure=structure,
+        level=level,
+        unit=unit,
+        dice=scores.dice,
+        nsd=scores.nsd if surface else None,
+        hd95=scores.hd95 if surface else None,
+        missed=scores.missed,
+        invented=scores.invented,
+        empty=empty,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientScore:
+    """One structure in all images of one patient: means and counts."""
+
+    patient: str
+    structure: str
+    level: Level
+    unit: str
+    images: int
+    dice: float
+    nsd: float | None
+    hd95: float | None
+    missed: int
+    invented: int
+    empty: int
+
+
+def by_patient(scores: Iterable[Score]) -> list[PatientScore]:
+    """Average over the images of each patient, in the order of first appearance."""
+    groups: dict[tuple[str, Level, str], list[Score]] = defaultdict(list)
+    for score in scores:
+        groups[score.structure, score.level, score.patient].append(score)
+    return [_average(group) for group in groups.values()]
+
+
+def _average(group: Sequence[Score]) -> PatientScore:
+    first = group[0]
+    means = {
+        name: None
+        if getattr(first, name) is None
+        else float(np.mean([getattr(score, name) for score in group]))
+        for name in METRICS
+    }
+    counts = {
+        name: sum(getattr(score, name) for score in group)
+        for name in ("missed", "invented", "empty")
+    }
+    return PatientScore(
+        patient=first.patient,
+        structure=first.structure,
+        level=first.level,
+        unit=first.unit,
+        images=len(group),
+        **means,
+        **counts,
+    )
+
+
+def summarise_patients(patients: Iterable[PatientScore], seed: int) -> dict[str, dict[str, Any]]:
+    """Return by structure and level the means over patients with their intervals, and the counts.
+
+    Returns
+    -------
+    dict
+        ``result["lesion"]["slice"]`` holds ``unit``, ``patients``, ``images``, ``missed``,
+        ``invented``, ``empty`` (numbers of images), and for each metric that the level has the
+        fields of `isdmae_train.metrics.Summary`.
+    """
+    groups: dict[str, dict[str, list[PatientScore]]] = defaultdict(lambda: defaultdict(list))
+    for patient in patients:
+        groups[patient.structure][patient.level].append(patient)
+    return {
+        structure: {level: _summary(group, seed) for level, group in levels.items()}
+        for structure, levels in groups.items()
+    }
+
+
+def _summary(group: Sequence[PatientScore], seed: int) -> dict[str, Any]:
+    facts: dict[str, Any] = {"unit": group[0].unit, "patients": len(group)}
+    for name in ("images", "missed", "invented", "empty"):
+        facts[name] = sum(getattr(patient, name) for patient in group)
+    for name in METRICS:
+        values = [getattr(patient, name) for patient in group]
+        if None not in values:
+            facts[name] = asdict(
+                summarise(values, seed=seed, smaller_is_better=name == "hd95"),
+            )
+    return facts
+
+
+def write_csv(path: Path, rows: Sequence[Score] | Sequence[PatientScore]) -> None:
+    """Write one row for each score, a column for each field; a metric that is absent is empty."""
+    text = StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    columns = list(asdict(rows[0])) if rows else []
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(getattr(row, name)) for name in columns])
+    write_text_atomic(path, text.getvalue(), overwrite=True)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if value is None:
+        return ""
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
+
+
+def markdown(summary: Mapping[str, Mapping[str, Any]], tolerance: float) -> str:
+    """Lay out a summary of `summarise_patients` as a table."""
+    lines = [
+        f"| structure | of each | Dice | NSD at {tolerance:g} | HD95 | missed | invented | "
+        "patients | images |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for structure, levels in summary.items():
+        for level, facts in levels.items():
+            cells = [interval(facts.get(name), name, str(facts["unit"])) for name in METRICS]
+            counts = [str(facts[n]) for n in ("missed", "invented", "patients", "images")]
+            lines.append(f"| {' | '.join([structure, level, *cells, *counts])} |")
+    return "\n".join(lines) + "\n"
+
+
+def interval(values: Mapping[str, float] | Summary | None, metric: str, unit: str) -> str:
+    """Write a mean and its interval; lengths with one digit and their unit.
+
+    Examples
+    --------
+    >>> interval({"mean": 0.5, "low": 0.4, "high": 0.61}, "dice", "mm")
+    '0.500 [0.400, 0.610]'
+    """
+    if values is None:
+        return "-"
+    facts = asdict(values) if isinstance(values, Summary) else values
+    digits, tail = (1, f" {unit}") if metric == "hd95" else (3, "")
+    mean, low, high = (f"{facts[name]:.{digits}f}" for name in ("mean", "low", "high"))
+    return f"{mean}{tail}" if facts.get("count") == 1 else f"{mean} [{low}, {high}]{tail}"
