@@ -19,6 +19,7 @@ import tyro
 from isdmae.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, IsdmaeError
 
 from .config import (
+    CompareOptions,
     EvaluateConfig,
     ExportConfig,
     FinetuneConfig,
@@ -73,6 +74,12 @@ def _evaluate(config: EvaluateConfig) -> None:
     evaluate(config)
 
 
+def _compare(options: CompareOptions) -> None:
+    from .compare import compare
+
+    logging.info("compared: %s", compare(options))
+
+
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "train": (TrainConfig, _train),
     "prepare": (PrepareConfig, _prepare),
@@ -80,6 +87,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "finetune": (FinetuneConfig, _finetune),
     "export": (ExportConfig, _export),
     "evaluate": (EvaluateConfig, _evaluate),
+    "compare": (CompareOptions, _compare),
 }
 
 
@@ -94,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_DONE if arguments[:1] in (["-h"], ["--help"]) else EXIT_BAD_INPUT
     name, *rest = arguments
     kind, run = COMMANDS[name]
-    if name in ("train", "pretrain", "finetune"):
+    if name in ("train", "pretrain", "finetune", "compare"):
         _restart_with_allocator(arguments)
     try:
         run(_configure(kind, name, rest))
@@ -106,7 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _configure(kind: type[Any], name: str, rest: list[str]) -> Any:
     program = f"isdmae-train {name}"
-    if kind is TrainConfig or "--recipe" not in rest:
+    if kind is CompareOptions and rest and not rest[0].startswith("-"):
+        rest = ["--recipe", *rest]
+    if kind in (TrainConfig, CompareOptions) or "--recipe" not in rest:
         return tyro.cli(kind, args=rest, prog=program)
     place = rest.index("--recipe")
     if place + 1 == len(rest):

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from isdmae.errors import InputError
-from isdmae.labels import LUNGS
+from isdmae.postprocess import PostprocessConfig
 from isdmae.preprocess import PreprocessConfig
 from isdmae.schema import from_plain
 
@@ -44,8 +44,27 @@ class ScanSource:
     image: Path
     licence: str
     label: LabelSource | None = None
+    free_of: tuple[str, ...] = ()
+    """Structures that the scan is known not to hold."""
     weight: float = 1.0
     """How often its slices are drawn, relative to the other scans."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSet:
+    """A set of 8-bit pictures with masks of the same names (whatever their file types)."""
+
+    id: str
+    images: Path
+    """Folder of pictures, or an ``.npz`` of crops as `isdmae_train.crops` reads it."""
+    licence: str
+    labels: dict[str, Path] = field(default_factory=dict)
+    """For each label name, the folder of its masks; above half of the range means structure."""
+    index: Path | None = None
+    """CSV with the columns file and patient, and perhaps case and order_in_case. Without one, every
+    picture is a patient of its own."""
+    weight: float = 1.0
+    """How often its pictures are drawn, all together, relative to one scan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +75,12 @@ class PrepareConfig:
     """Folder that the paths of the scans start from."""
     out: Path = Path("runs/cache")
     scans: tuple[ScanSource, ...] = ()
+    pictures: tuple[PictureSet, ...] = ()
     phantoms: int = 0
     """Synthetic chests to add, seeds 1000, 1001, ... (free of any licence)."""
     phantom_weight: float = 0.25
+    phantom_lesions: bool = False
+    """The phantoms' truth is "lesion" (ground glass and consolidation) instead of both lungs."""
     preprocess: PreprocessConfig = PreprocessConfig()
 
 
@@ -74,9 +96,13 @@ class AugmentConfig:
     """Left and right labels change places with the image."""
     upside_down: float = 0.4
     """Share of pictures that are flipped top to bottom, as some public sets are."""
+    quarter_turn: float = 0.0
+    """Share of pictures that are turned by 90 degrees, as arrays read without their axes are."""
     slab: int = 3
     """Up to this many neighbouring slices are averaged, as thick slices are."""
     lesions: float = 0.5
+    """Share of CT slices whose lungs get synthetic lesions; truth where "lesion" is a label of the
+    run, and part of the lung where it is not."""
     decoys: float = 0.0
     """Share of slices in which parts of the body beside the lungs look like sick lung."""
     field_of_view: float = 0.25
@@ -90,6 +116,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         _check_share("a probability", self.mirror, self.upside_down, self.lesions, self.decoys)
+        _check_share("a probability", self.quarter_turn)
         _check_share("a probability", self.field_of_view, self.noise, self.picture, self.equalise)
         _check_share("a probability", self.blur)
         if not 0 < self.scale[0] <= self.scale[1]:
@@ -126,10 +153,20 @@ class MaskConfig:
     bins: int = 8
     bins_hu: tuple[float, float] = (-1024.0, 400.0)
     """HU from the first bin's lower to the last bin's upper edge; a picture's 0..1 spans it."""
+    tissue_bins: bool = False
+    """Cut at the borders of tissues (`isdmae.masking.TISSUE_EDGES_HU`), not in equal `bins`."""
     intensity_ratio: float = 0.5
+    fill: Literal["token", "noise", "zero"] = "token"
+    """What hidden voxels show: a learnt token, uniform noise over `bins_hu`, or the colour of air
+    (as published; for comparison only)."""
+    as_published: bool = False
+    """Draw each patch by itself, and bins with replacement, as the authors' code does (for
+    comparison only): .5 of 8 bins becomes .414 on average, .75 becomes .551."""
 
     def __post_init__(self) -> None:
         _check_share("a mask ratio", self.spatial_ratio, self.intensity_ratio)
+        if self.patch_size < 1 or self.bins < 1 or not self.bins_hu[0] < self.bins_hu[1]:
+            raise ValueError("patch_size and bins are 1 or more, bins_hu an ascending pair")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,17 +196,53 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """`pretrain`: the dual masked autoencoder on slices without labels."""
+    """`pretrain`: the dual masked autoencoder on images without labels."""
 
     out: Path = Path("runs/pretrain")
     data: DataConfig = DataConfig(augment=AugmentConfig(lesions=0.0))
     masks: MaskConfig = MaskConfig()
     loop: LoopConfig = LoopConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
+    spatial_dims: Literal[2, 3] = 2
+    encoder: Literal["residual", "bottleneck", "mit", "mednext"] = "residual"
+    """`bottleneck` is ResNet-26, -50, -101 in size S, B, L; `mit` is MiT-B0, -B1, -B2."""
     size: Literal["S", "B", "L"] = "S"
+    views: tuple[Literal["spatial", "intensity", "original"], ...] = ("spatial", "intensity")
+    """The copies of an image that go through the network: both masked ones (ISD-MAE), one of them
+    alone, or one and the original (TCS-MAE)."""
     ssim_weight: float = 1.0
+    ssim_window: int = 11
     l1_weight: float = 1.0
+    l2_weight: float = 0.0
+    visible_weight: float = 0.0
+    """Of a visible voxel in the reconstruction losses, where a hidden one has 1."""
+    contrast: Literal["infonce", "cosine"] = "infonce"
     contrast_weight: float = 0.05
+    """Of the contrast between two views; there is none with one view."""
+    contrast_levels: int = 1
+    """Deepest levels of the encoder that are contrasted."""
+    embedding: int = 128
+    temperature: float = 0.07
+    """Where the temperature of InfoNCE starts, or stays."""
+    learn_temperature: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.views) <= 2 or len(set(self.views)) != len(self.views):
+            raise ValueError(f"views are one or two different ones, not {self.views}")
+        if self.views == ("original",):
+            raise ValueError("the original alone hides nothing, so nothing can be learnt from it")
+        weights = (self.ssim_weight, self.l1_weight, self.l2_weight)
+        if min(*weights, self.contrast_weight, self.visible_weight) < 0 or not any(weights):
+            raise ValueError("no weight is negative, and SSIM, L1 or L2 has one above 0")
+        if self.ssim_window < 3 or self.ssim_window % 2 == 0:
+            raise ValueError(f"ssim_window is odd and at least 3, not {self.ssim_window}")
+        if self.contrast_levels < 1:
+            raise ValueError("contrast_levels is 1 or more; contrast_weight 0 turns it off")
+
+    @property
+    def contrasted(self) -> bool:
+        """Whether the loss has a contrast."""
+        return len(self.views) == 2 and self.contrast_weight > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,11 +257,46 @@ class FinetuneConfig:
     preprocess: PreprocessConfig = PreprocessConfig()
     size: Literal["S", "B", "L"] = "S"
     labels: tuple[str, ...] = ("left lung", "right lung")
+    """What the network learns to find; class n is the n-th."""
 
     def __post_init__(self) -> None:
-        known = tuple(label.name for label in LUNGS)
-        if self.labels != known[: len(self.labels)] or not self.labels:
-            raise ValueError(f"labels are {known} in this order, not {self.labels}")
+        if not self.labels or len(set(self.labels)) != len(self.labels) or not all(self.labels):
+            raise ValueError(f"labels are different names, at least one, not {self.labels}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """`train`: a folder of scans in; a run out, and from fine-tuning a model to segment with."""
+
+    data: Path
+    """Folder of scans in any layout that `prepare` knows by itself, such as nnU-Net's."""
+    task: Literal["pretrain", "finetune"]
+    out: Path
+    """Folder of the run: cache, checkpoints, log. A run in it goes on where it was."""
+    recipe: str = ""
+    """A published recipe by name, or a YAML file of the task's configuration. The options below
+    override it, as far as they are given."""
+    labels: tuple[str, ...] = ()
+    """What to learn in fine-tuning; empty: the recipe's, or what all labelled scans have."""
+    start: Path | None = None
+    """Fine-tuning: folder of a run or of a model whose network is taken over."""
+    steps: int = 0
+    """0: as many as the recipe says."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    patch_size: int | None = None
+    spatial_ratio: float | None = None
+    bins: int | None = None
+    intensity_ratio: float | None = None
+    models_folder: Path | None = None
+    """Where the model goes after fine-tuning; without one it stays in the run's folder."""
+    name: str = ""
+    """Of the model; empty: that of the run's folder."""
+    progress: Literal["bar", "json"] = "bar"
+    """json: for a program, see `isdmae_train.reporter`."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise ValueError(f"steps count from 1 (0: as the recipe says), not {self.steps}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,16 +319,126 @@ class EvaluateConfig:
     """Scans of a prepared manifest that have truth, on their own grids."""
     only: tuple[str, ...] = ()
     """Of the manifest, only these scans."""
+    patients: tuple[str, ...] = ()
+    """Only these patients."""
     pictures: Path | None = None
     """Folder of 2D pictures."""
     truth: Path | None = None
     """Folder of masks of the same names; above half of their range means structure."""
+    truth_label: str = ""
+    """The structure of the masks; without it they are compared with all that the model finds."""
     index: Path | None = None
     """CSV with the columns file and patient."""
     out: Path = Path("runs/evaluation")
+    tolerance_mm: float = 2.0
+    """Largest distance that the normalised surface Dice takes for a match; pixels for pictures."""
+    worst: int = 6
+    """How many of the worst results are drawn."""
+    author_compatible: bool = False
+    """Add the score as the method's authors computed it; not comparable with the others."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     seed: int = 0
     """Of the bootstrap."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRecipe:
+    """One way to train, in a comparison."""
+
+    pretrain: str = ""
+    """A published pre-training recipe by name (``pretrain/isd-mae``) or a YAML file; empty: the
+    network starts from scratch."""
+    pretrain_with: dict[str, Any] = field(default_factory=dict)
+    """Entries of `PretrainConfig` for this recipe alone."""
+    finetune_with: dict[str, Any] = field(default_factory=dict)
+    """Entries of `FinetuneConfig` for this recipe alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareBudget:
+    """How much a comparison may cost; the same for all of its recipes."""
+
+    pretrain_steps: int
+    finetune_steps: int
+    folds: int = 5
+    """Parts that the patients are split into; not used where a split is given."""
+    run_folds: int = 0
+    """Run only the first so many folds; 0: all."""
+    seeds: tuple[int, ...] = (0,)
+    """Of fine-tuning. A pre-training is shared by all seeds of its fold."""
+    shares: tuple[float, ...] = (1.0,)
+    """Shares of the labels to fine-tune with."""
+    common: dict[str, Any] = field(default_factory=dict)
+    """Entries of both `PretrainConfig` and `FinetuneConfig`, such as the batch size."""
+
+    def __post_init__(self) -> None:
+        if min(self.pretrain_steps, self.finetune_steps) < 1 or self.run_folds < 0:
+            raise ValueError("steps are 1 or more, run_folds is 0 or more")
+        if not self.seeds or not self.shares or not all(0 < share <= 1 for share in self.shares):
+            raise ValueError("seeds and shares name one at least, and shares lie in 0..1, above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """`compare`: several recipes on the same splits, seeds and budget of steps."""
+
+    out: Path = Path("runs/compare")
+    prepare: PrepareConfig
+    """What makes the cache, once; ``prepare.out`` holds it."""
+    labels: tuple[str, ...]
+    """What every recipe learns to find."""
+    recipes: dict[str, CompareRecipe]
+    baseline: str
+    """The recipe that the others are compared with, patient by patient."""
+    budget: str
+    """Which of ``budgets`` to spend."""
+    budgets: dict[str, CompareBudget]
+    common: dict[str, Any] = field(default_factory=dict)
+    """Entries of both `PretrainConfig` and `FinetuneConfig` for all recipes."""
+    pretrain: dict[str, Any] = field(default_factory=dict)
+    """Entries of `PretrainConfig` for all recipes."""
+    finetune: dict[str, Any] = field(default_factory=dict)
+    """Entries of `FinetuneConfig` for all recipes."""
+    split: Path | None = None
+    """CSV with the columns patient and fold; without one, even folds are drawn."""
+    transductive: bool = False
+    """Let the pre-training see the images of held-out patients, without their labels. Published
+    tables often do; it raises the numbers, and no model meets its future patients beforehand."""
+    postprocess: PostprocessConfig = PostprocessConfig(
+        smallest_ml=0.0, smallest_share=0.0, fill_holes=False
+    )
+    """Of every model; nothing by default, so that the network alone is compared."""
+    tolerance_mm: float = 2.0
+    """As in `EvaluateConfig`."""
+    worst: int = 2
+    """Pictures of the worst results of each part."""
+    seed: int = 0
+    """Of the folds, of pre-training and of the bootstrap."""
+
+    def __post_init__(self) -> None:
+        if self.budget not in self.budgets:
+            raise ValueError(f"the budgets are {', '.join(self.budgets)}, not '{self.budget}'")
+        if self.baseline not in self.recipes:
+            raise ValueError(f"the recipes are {', '.join(self.recipes)}, not '{self.baseline}'")
+        if not self.labels:
+            raise ValueError("labels names one at least")
+        for name in self.recipes:
+            if not name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"a recipe's name is letters, digits, - and _, not '{name}'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """`compare`: a recipe, and what may differ from machine to machine."""
+
+    recipe: Path
+    """YAML of a `CompareConfig`."""
+    budget: str = ""
+    """Another budget than the recipe's."""
+    out: Path | None = None
+    data: Path | None = None
+    """Folder of the scans, where it is not the recipe's."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 def load_recipe(kind: type[T], path: Path) -> T:

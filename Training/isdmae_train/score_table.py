@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from isdmae.atomic import write_text_atomic
+from isdmae.errors import InputError
 
 from .metrics import MaskScores, Summary, summarise
 
@@ -150,6 +151,42 @@ def write_csv(path: Path, rows: Sequence[Score] | Sequence[PatientScore]) -> Non
     for row in rows:
         writer.writerow([_cell(getattr(row, name)) for name in columns])
     write_text_atomic(path, text.getvalue(), overwrite=True)
+
+
+def read_patients(path: Path) -> list[PatientScore]:
+    """Read what `write_csv` wrote of the scores of patients.
+
+    Raises
+    ------
+    InputError
+        ``bad-scores`` where the file is absent or damaged.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            patients = [_patient(row) for row in csv.DictReader(file)]
+        if not patients:
+            raise ValueError("it holds no patient")
+        return patients
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            "bad-scores", f"{path} cannot be read: {error}.", "Remove its folder; it is made anew."
+        ) from error
+
+
+def _patient(row: Mapping[str, str]) -> PatientScore:
+    return PatientScore(
+        patient=row["patient"],
+        structure=row["structure"],
+        level=row["level"],  # type: ignore[arg-type]
+        unit=row["unit"],
+        images=int(row["images"]),
+        dice=float(row["dice"]),
+        nsd=float(row["nsd"]) if row["nsd"] else None,
+        hd95=float(row["hd95"]) if row["hd95"] else None,
+        missed=int(row["missed"]),
+        invented=int(row["invented"]),
+        empty=int(row["empty"]),
+    )
 
 
 def _cell(value: object) -> str:

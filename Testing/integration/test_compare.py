@@ -1,0 +1,219 @@
+"""`compare` end to end on small phantoms: every part once, interrupted and resumed, one table."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from isdmae.io import to_sitk, write_image_atomic, write_labelmap
+from isdmae.labels import LUNGS
+from isdmae.networks import unet
+from isdmae.phantom import PhantomConfig, make_phantom
+from isdmae_train import cli, compare, loop
+from isdmae_train.compare_plan import load_comparison, parts_of
+from isdmae_train.config import CompareOptions
+from isdmae_train.data import read_manifest
+
+TINY = ((16, 16, 16), (0, 1, 1))
+PATIENTS = 4
+
+
+@pytest.fixture(autouse=True)
+def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Size S is a very small network here; no new process for the allocator; signals restored."""
+    monkeypatch.setitem(unet.SIZES, "S", TINY)
+    monkeypatch.setattr(cli, "_restart_with_allocator", lambda arguments: None)
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four patients; the first has a second scan without labels."""
+    folder = tmp_path_factory.mktemp("data")
+    for seed in range(PATIENTS):
+        phantom = make_phantom(
+            PhantomConfig(shape=(10, 40, 44), spacing_mm=(8.0, 8.0, 28.0), seed=seed)
+        )
+        write_image_atomic(folder / f"ct{seed}.nrrd", to_sitk(phantom.ct))
+        write_labelmap(folder / f"lungs{seed}.nrrd", phantom.lungs, LUNGS)
+    return folder
+
+
+def recipe(data: Path, out: Path, **changes: Any) -> Path:
+    """Write the recipe of a comparison of three ways to train, with two folds."""
+    scans = [
+        {"id": f"p{seed}", "patient": f"p{seed}", "image": f"ct{seed}.nrrd", "licence": "none",
+         "label": {"path": f"lungs{seed}.nrrd", "values": {"left lung": [1], "right lung": [2]}}}
+        for seed in range(PATIENTS)
+    ]  # fmt: skip
+    scans.append({"id": "p0-later", "patient": "p0", "image": "ct0.nrrd", "licence": "none"})
+    plain = {
+        "out": str(out),
+        "prepare": {"data": str(data), "out": str(data / "cache"), "scans": scans,
+                    "preprocess": {"in_plane_spacing_mm": 6.0}},
+        "labels": ["left lung", "right lung"],
+        "baseline": "none",
+        "budget": "smoke",
+        "budgets": {"smoke": {"pretrain_steps": 2, "finetune_steps": 3, "folds": 2}},
+        "recipes": {
+            "none": {},
+            "isd-mae": {"pretrain": "pretrain/isd-mae"},
+            "isd-mae-slow": {"pretrain": "pretrain/isd-mae",
+                             "finetune_with": {"loop": {"learning_rate": 1.0e-4}}},
+        },
+        "common": {
+            "data": {"size": 32},
+            "preprocess": {"in_plane_spacing_mm": 6.0},
+            "loop": {"batch": 2, "workers": 0, "bf16": False, "log_every": 1,
+                     "checkpoint_minutes": 1000.0},
+        },
+    }  # fmt: skip
+    path = out.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump({**plain, **changes}, sort_keys=False))
+    return path
+
+
+def tables(out: Path) -> dict[str, str]:
+    return {
+        name: (out / "smoke" / f"comparison.{name}").read_text() for name in ("md", "csv", "json")
+    }
+
+
+def test_from_a_folder_of_scans_to_the_table_in_one_command(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "whole"
+    assert cli.main(["compare", str(recipe(data, out))]) == 0
+    facts = json.loads(tables(out)["json"])
+    assert facts["parts"] == {"done": 6, "all": 6}
+    structures = {(row["structure"], row["recipe"]) for row in facts["rows"]}
+    assert len(structures) == 9
+    for row in facts["rows"]:
+        assert (row["patients"], row["runs"], row["images"], row["level"]) == (4, 2, 4, "scan")
+        assert row["dice"]["count"] == 4
+        assert ("dice_difference" in row) == (row["recipe"] != "none")
+    by_recipe = {row["recipe"]: row for row in facts["rows"] if row["structure"] == "left lung"}
+    difference = by_recipe["isd-mae"]["dice_difference"]
+    assert difference["mean"] == pytest.approx(
+        by_recipe["isd-mae"]["dice"]["mean"] - by_recipe["none"]["dice"]["mean"]
+    )
+    assert "| left lung | scan | 100 % | isd-mae |" in tables(out)["md"]
+    assert sorted(path.name for path in (out / "smoke" / "pretrain").iterdir()) == [
+        "isd-mae-fold0", "isd-mae-fold1",
+    ], "two recipes share a pre-training"  # fmt: skip
+    assert (out / "smoke/parts/none/fold0-seed0-labels100/bundle/model.json").is_file()
+
+
+def test_no_run_sees_the_held_out_patients(data: Path, tmp_path: Path) -> None:
+    entries = read_manifest(data / "cache" / "manifest.jsonl")
+    config = load_comparison(CompareOptions(recipe=recipe(data, tmp_path / "a")))
+    parts = parts_of(config, entries)
+    for part in parts:
+        hidden = {entry.id for entry in entries if entry.patient in part.fold.patients}
+        assert set(part.finetune.data.hold_out) == hidden
+        assert part.pretrain is None or set(part.pretrain.data.hold_out) == hidden
+        assert ("p0" in hidden) == ("p0-later" in hidden), "an image without labels goes along"
+    assert sorted(p for part in parts[::3] for p in part.fold.patients) == ["p0", "p1", "p2", "p3"]
+    seen = load_comparison(CompareOptions(recipe=recipe(data, tmp_path / "b", transductive=True)))
+    pretrainings = {str(p.pretrain.out): p.pretrain for p in parts_of(seen, entries) if p.pretrain}
+    assert [one.data.hold_out for one in pretrainings.values()] == [()]
+
+
+def test_interrupted_anywhere_and_resumed_it_writes_the_same_table(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["compare", "--recipe", str(recipe(data, tmp_path / "whole"))]) == 0
+    parts = recipe(data, tmp_path / "parts")
+    real_descend, real_score = loop.descend, compare.evaluate
+    calls = {"steps": 0, "scored": 0}
+
+    def descend(*arguments: Any) -> None:
+        real_descend(*arguments)
+        calls["steps"] += 1
+        if calls["steps"] in (2, 5, 8, 9):
+            signal.raise_signal(signal.SIGTERM)
+
+    def score(*arguments: Any, **options: Any) -> Any:
+        calls["scored"] += 1
+        if calls["scored"] == 2:
+            signal.raise_signal(signal.SIGINT)
+        return real_score(*arguments, **options)
+
+    monkeypatch.setattr(loop, "descend", descend)
+    monkeypatch.setattr(compare, "evaluate", score)
+    codes = []
+    while not codes or codes[-1] == 4:
+        codes.append(cli.main(["compare", "--recipe", str(parts)]))
+        assert len(codes) < 9
+    assert codes == [4] * (len(codes) - 1) + [0]
+    assert len(codes) >= 5
+    assert calls["steps"] == 2 * 2 + 6 * 3, "no step was done twice"
+    assert calls["scored"] == 7
+    assert tables(tmp_path / "parts") == tables(tmp_path / "whole")
+
+
+def test_a_finished_comparison_does_nothing_again_and_refuses_another_configuration(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    only = {"recipes": {"none": {}}, "budgets": {"smoke": {
+        "pretrain_steps": 2, "finetune_steps": 2, "folds": 2, "run_folds": 1}}}  # fmt: skip
+    path = recipe(data, out, **only)
+    assert cli.main(["compare", str(path)]) == 0
+    before = tables(out)
+    assert json.loads(before["json"])["parts"]["all"] == 1
+    monkeypatch.setattr(compare, "finetune", lambda config: pytest.fail("it was done"))
+    assert cli.main(["compare", str(path)]) == 0
+    assert tables(out) == before
+    other = recipe(data, out, **only, finetune={"loop": {"learning_rate": 0.5}})
+    assert cli.main(["compare", str(other)]) == 2
+    assert "loop.learning_rate was 0.001 and is 0.5" in caplog.text
+    record = next(out.rglob("parts/*/*/done.json"))
+    record.write_text(record.read_text()[:40])
+    with pytest.raises(pytest.fail.Exception, match="it was done"):
+        cli.main(["compare", str(path)])
+    assert "is damaged; the part is done again" in caplog.text
+
+
+def test_a_part_that_diverges_is_named_and_the_others_go_on(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    wild = {"finetune_with": {"loop": {"learning_rate": 1.0e30}}}
+    path = recipe(data, out, recipes={"none": {}, "wild": wild})
+    assert cli.main(["compare", str(path)]) == 0
+    facts = json.loads(tables(out)["json"])
+    assert facts["parts"]["done"] == 4
+    assert {row["recipe"] for row in facts["rows"]} == {"none"}
+    assert "Diverged: wild, fold 0, seed 0, share 1: The loss is" in tables(out)["md"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baseline": "other"}, "the recipes are none, isd-mae, isd-mae-slow, not 'other'"),
+        ({"budget": "cloud"}, "the budgets are smoke, not 'cloud'"),
+        ({"labels": []}, "labels names one at least"),
+        ({"labels": ["nodule"]}, "No scan has the labels nodule"),
+        ({"recipes": {"none": {}, "../x": {}}}, "a recipe's name is letters"),
+        ({"common": {"colour": 1}}, "unknown entry 'colour'"),
+        ({"recipes": {"none": {"pretrain": "nowhere.yaml"}}}, "nowhere.yaml cannot be read"),
+        ({"budgets": {"smoke": {"pretrain_steps": 0, "finetune_steps": 1}}}, "steps are 1 or more"),
+        ({"budgets": {"smoke": {"pretrain_steps": 1, "finetune_steps": 1, "shares": [0.0]}}},
+         "shares lie in 0..1"),
+        ({"budgets": {"smoke": {"pretrain_steps": 1, "finetune_steps": 1, "folds": 9}}},
+         "4 patients cannot be split into 9 folds"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_cannot_work_is_refused_before_the_work(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any],
+    message: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(compare, "finetune", lambda config: pytest.fail("it was begun"))
+    assert cli.main(["compare", str(recipe(data, tmp_path / "out", **changes))]) == 2
+    assert message in caplog.text

@@ -1,0 +1,236 @@
+"""What a comparison trains: its parts, and the configuration of each.
+
+A part is one recipe with one fold held out, one seed and one share of the labels. All parts of a
+fold hold out the same patients, all recipes have the same seeds and steps, and a pre-training is
+done once for all parts that share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from isdmae.errors import InputError
+from isdmae.schema import from_plain, to_plain
+
+from .config import (
+    RECIPES,
+    CompareBudget,
+    CompareConfig,
+    CompareOptions,
+    FinetuneConfig,
+    PretrainConfig,
+    load_recipe,
+    read_yaml,
+)
+from .data import ManifestEntry, has_truth
+from .folds import Fold, make_folds, read_split
+
+T = TypeVar("T", PretrainConfig, FinetuneConfig)
+
+NETWORK_FIELDS = ("spatial_dims", "encoder", "size", "preprocess")
+"""What a fine-tuning takes over from its pre-training, where both have it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One model of the comparison: how it is trained, and on whom it is scored."""
+
+    recipe: str
+    fold: Fold
+    seed: int
+    share: float
+    pretrain: PretrainConfig | None
+    finetune: FinetuneConfig
+
+    @property
+    def title(self) -> str:
+        """What to call it in a log."""
+        return (
+            f"{self.recipe}, fold {self.fold.name}, seed {self.seed}, "
+            f"{100 * self.share:g} % of the labels"
+        )
+
+
+def load_comparison(options: CompareOptions) -> CompareConfig:
+    """Read a comparison's recipe; each of its budgets has a folder of its own in ``out``.
+
+    Raises
+    ------
+    InputError
+        ``bad-recipe`` or ``bad-schema``, naming the entry.
+    """
+    plain = read_yaml(options.recipe)
+    changes: dict[str, Any] = {}
+    if options.budget:
+        changes["budget"] = options.budget
+    if options.data is not None:
+        changes["prepare"] = {"data": options.data}
+    merged = merged_plain(plain, changes) if isinstance(plain, Mapping) else plain
+    config = from_plain(CompareConfig, merged, options.recipe.name)
+    device = {"loop": {"device": options.device}}
+    return dataclasses.replace(
+        config,
+        out=(options.out or config.out) / config.budget,
+        common=merged_plain(config.common, device),
+    )
+
+
+def merged_plain(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay tables over one another, the later ones on top, down to single entries.
+
+    Examples
+    --------
+    >>> merged_plain({"loop": {"steps": 1, "batch": 2}}, {"loop": {"steps": 5}})
+    {'loop': {'steps': 5, 'batch': 2}}
+    """
+    result: dict[str, Any] = {}
+    for table in tables:
+        for name, value in table.items():
+            below = result.get(name)
+            if isinstance(below, Mapping) and isinstance(value, Mapping):
+                result[name] = merged_plain(below, value)
+            else:
+                result[name] = value
+    return result
+
+
+def parts_of(config: CompareConfig, entries: Sequence[ManifestEntry]) -> list[Part]:
+    """List the parts, all recipes of one seed, fold and share together.
+
+    An interrupted comparison so holds as many whole comparisons as there was time for.
+
+    Raises
+    ------
+    InputError
+        Where the patients cannot be split, or a recipe does not fit its schema.
+    """
+    budget = config.budgets[config.budget]
+    folds = folds_of(config, budget, entries)
+    shared: dict[str, PretrainConfig] = {}
+    return [
+        _part(config, name, fold, seed, share, entries, shared)
+        for seed in budget.seeds
+        for fold in folds
+        for share in budget.shares
+        for name in config.recipes
+    ]
+
+
+def folds_of(
+    config: CompareConfig, budget: CompareBudget, entries: Sequence[ManifestEntry]
+) -> tuple[Fold, ...]:
+    """Split the patients with truth; an image without truth goes with its patient."""
+    labelled = [entry for entry in entries if has_truth(entry, config.labels)]
+    if not labelled:
+        raise InputError(
+            "no-training-data",
+            f"No scan has the labels {', '.join(config.labels)}.",
+            "Check the labels of the comparison and of its data.",
+        )
+    given = None if config.split is None else read_split(config.split)
+    folds = make_folds(labelled, budget.folds, seed=config.seed, given=given)
+    return folds[: budget.run_folds or None]
+
+
+def held_out(fold: Fold, entries: Sequence[ManifestEntry]) -> list[str]:
+    """Return the ids of everything that belongs to the patients of ``fold``."""
+    return [entry.id for entry in entries if entry.patient in fold.patients]
+
+
+def _part(
+    config: CompareConfig,
+    name: str,
+    fold: Fold,
+    seed: int,
+    share: float,
+    entries: Sequence[ManifestEntry],
+    shared: dict[str, PretrainConfig],
+) -> Part:
+    hidden = held_out(fold, entries)
+    pretrain = _pretrain(config, name, fold, hidden, shared)
+    place = f"fold{fold.name}-seed{seed}-labels{100 * share:g}"
+    finetune = _finetune(
+        config, name, config.out / "parts" / name / place, hidden, seed, share, pretrain
+    )
+    return Part(
+        recipe=name, fold=fold, seed=seed, share=share, pretrain=pretrain, finetune=finetune
+    )
+
+
+def _pretrain(
+    config: CompareConfig,
+    name: str,
+    fold: Fold,
+    hidden: list[str],
+    shared: dict[str, PretrainConfig],
+) -> PretrainConfig | None:
+    """Return the recipe's pre-training, that of an earlier recipe where it is the very same."""
+    recipe, budget = config.recipes[name], config.budgets[config.budget]
+    if not recipe.pretrain:
+        return None
+    published = RECIPES / f"{recipe.pretrain}.yaml"
+    path = published if published.is_file() else Path(recipe.pretrain)
+    load_recipe(PretrainConfig, path)  # a slip in the file is reported under its name
+    scope = "all" if config.transductive else f"fold{fold.name}"
+    run = {
+        "out": str(config.out / "pretrain" / f"{name}-{scope}"),
+        "data": {
+            "manifest": str(config.prepare.out / "manifest.jsonl"),
+            "hold_out": [] if config.transductive else hidden,
+        },
+        "loop": {"steps": budget.pretrain_steps, "seed": config.seed},
+    }
+    layers = (read_yaml(path), config.common, config.pretrain, budget.common, recipe.pretrain_with)
+    result = _warmed_up(_read(PretrainConfig, f"pre-training of {name}", *layers, run))
+    key = repr({**to_plain(result), "out": ""})
+    return shared.setdefault(key, result)
+
+
+def _finetune(
+    config: CompareConfig,
+    name: str,
+    out: Path,
+    hidden: list[str],
+    seed: int,
+    share: float,
+    pretrain: PretrainConfig | None,
+) -> FinetuneConfig:
+    recipe, budget = config.recipes[name], config.budgets[config.budget]
+    data: dict[str, Any] = {
+        "manifest": str(config.prepare.out / "manifest.jsonl"),
+        "hold_out": hidden,
+    }
+    if share < 1:
+        data["label_share"] = share
+    run = {
+        "out": str(out / "finetune"),
+        "start": None if pretrain is None else str(pretrain.out),
+        "labels": list(config.labels),
+        "data": data,
+        "loop": {"steps": budget.finetune_steps, "seed": seed},
+    }
+    layers = (
+        _network(pretrain), config.common, config.finetune, budget.common, recipe.finetune_with
+    )  # fmt: skip
+    return _warmed_up(_read(FinetuneConfig, f"fine-tuning of {name}", *layers, run))
+
+
+def _network(pretrain: PretrainConfig | None) -> dict[str, Any]:
+    """Return what decides the network's shape, so that a fine-tuning fits its pre-training."""
+    known = {one.name for one in dataclasses.fields(FinetuneConfig)}
+    plain = {} if pretrain is None else to_plain(pretrain)
+    return {name: plain[name] for name in NETWORK_FIELDS if name in known and name in plain}
+
+
+def _read(kind: type[T], where: str, *layers: Mapping[str, Any]) -> T:
+    return from_plain(kind, merged_plain(*layers), where)
+
+
+def _warmed_up(run: T) -> T:
+    """Shorten the warm-up of a run that has few steps."""
+    warm_up = min(run.loop.warm_up, max(1, run.loop.steps // 10))
+    return dataclasses.replace(run, loop=dataclasses.replace(run.loop, warm_up=warm_up))

@@ -1,0 +1,185 @@
+"""The table of a comparison: means with intervals, misses, and paired differences."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from io import StringIO
+from typing import Any
+
+import numpy as np
+
+from isdmae.atomic import write_text_atomic
+from isdmae.schema import to_plain
+
+from .config import CompareConfig
+from .metrics import paired_difference, summarise
+from .score_table import METRICS, PatientScore, interval
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartResult:
+    """What one part scored on its held-out patients."""
+
+    recipe: str
+    fold: str
+    seed: int
+    share: float
+    patients: tuple[PatientScore, ...]
+    diverged: str = ""
+    """What the loss did; such a part has no scores."""
+
+
+def write_tables(config: CompareConfig, results: Sequence[PartResult], parts: int) -> None:
+    """Write ``comparison.json``, ``.csv`` and ``.md`` for the parts that are done of ``parts``."""
+    rows = table_rows(results, config.baseline, config.seed)
+    facts = {
+        "budget": {config.budget: to_plain(config.budgets[config.budget])},
+        "labels": list(config.labels),
+        "baseline": config.baseline,
+        "transductive": config.transductive,
+        "tolerance": config.tolerance_mm,
+        "parts": {"done": len(results), "all": parts},
+        "diverged": [
+            f"{one.recipe}, fold {one.fold}, seed {one.seed}, share {one.share:g}: {one.diverged}"
+            for one in results
+            if one.diverged
+        ],
+        "rows": rows,
+    }
+    text = json.dumps(facts, indent=2) + "\n"
+    write_text_atomic(config.out / "comparison.json", text, overwrite=True)
+    write_text_atomic(config.out / "comparison.csv", _csv(rows), overwrite=True)
+    write_text_atomic(config.out / "comparison.md", _markdown(facts), overwrite=True)
+
+
+def table_rows(results: Sequence[PartResult], baseline: str, seed: int) -> list[Row]:
+    """Return one row for each structure, level, share and recipe.
+
+    A patient's value is the mean over the seeds; the interval and the difference to the baseline
+    of the same share are over patients. Misses and inventions are counted over images and seeds.
+
+    Parameters
+    ----------
+    results : sequence of PartResult
+        In any order; a recipe that has no result yet has no row.
+    baseline : str
+        A recipe. Its own rows have no difference.
+    seed : int
+        Of the bootstrap.
+    """
+    groups: dict[tuple[str, str, float, str], list[PatientScore]] = defaultdict(list)
+    runs: dict[tuple[float, str], int] = defaultdict(int)
+    for result in results:
+        runs[result.share, result.recipe] += not result.diverged
+        for score in result.patients:
+            groups[score.structure, score.level, result.share, result.recipe].append(score)
+    structures = list(dict.fromkeys((structure, level) for structure, level, _, _ in groups))
+    keys = sorted(groups, key=lambda key: (structures.index(key[:2]), -key[2]))
+    return [
+        _row(key, groups[key], groups.get((*key[:3], baseline), []), runs[key[2:]], seed)
+        for key in keys
+    ]
+
+
+def _row(
+    key: tuple[str, str, float, str],
+    scores: Sequence[PatientScore],
+    baseline: Sequence[PatientScore],
+    runs: int,
+    seed: int,
+) -> Row:
+    structure, level, share, recipe = key
+    row: Row = {
+        "structure": structure, "level": level, "share": share, "recipe": recipe,
+        "unit": scores[0].unit, "patients": len({score.patient for score in scores}),
+        "runs": runs,
+    }  # fmt: skip
+    for name in ("images", "missed", "invented"):
+        row[name] = sum(getattr(score, name) for score in scores)
+    for metric in METRICS:
+        values = _by_patient(scores, metric)
+        if not values:
+            continue
+        row[metric] = asdict(
+            summarise(list(values.values()), seed=seed, smaller_is_better=metric == "hd95")
+        )
+        others = _by_patient(baseline, metric)
+        if baseline is not scores and values.keys() & others.keys():
+            row[f"{metric}_difference"] = asdict(paired_difference(values, others, seed=seed))
+    return row
+
+
+def _by_patient(scores: Sequence[PatientScore], metric: str) -> dict[str, float]:
+    """Average over the seeds; patients in order of name, so that no order of parts matters."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for score in scores:
+        value = getattr(score, metric)
+        if value is not None:
+            values[score.patient].append(value)
+    return {patient: float(np.mean(values[patient])) for patient in sorted(values)}
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """Lay out the rows with a column for each number: ``dice_mean``, ``dice_low``, ..."""
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(name for row in flat for name in row))
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def _flat(row: Row) -> Row:
+    result: Row = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            result |= {f"{name}_{part}": f"{number:.6g}" for part, number in value.items()}
+        else:
+            result[name] = value
+    return result
+
+
+def _markdown(facts: Mapping[str, Any]) -> str:
+    done, parts = facts["parts"]["done"], facts["parts"]["all"]
+    name, budget = next(iter(facts["budget"].items()))
+    lines = [
+        f"Budget {name}: {budget['pretrain_steps']} steps of pre-training, "
+        f"{budget['finetune_steps']} of fine-tuning, seeds "
+        f"{', '.join(map(str, budget['seeds']))}; {done} of {parts} parts done. "
+        f"Mean over patients [95 % bootstrap interval]; NSD at a tolerance of "
+        f"{facts['tolerance']:g}; differences to {facts['baseline']} are paired by patient. Missed "
+        "and invented: numbers of images, over all seeds.",
+        "",
+        "| structure | of each | labels | recipe | Dice | difference | NSD | HD95 | missed | "
+        "invented | images | patients | runs |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_line(row) for row in facts["rows"]]
+    if facts["transductive"]:
+        lines += ["", "Pre-training saw the images (not the labels) of held-out patients."]
+    lines += [f"\nDiverged: {text}" for text in facts["diverged"]]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    metrics = {name: interval(row.get(name), name, row["unit"]) for name in METRICS}
+    cells = [
+        row["structure"], row["level"], f"{100 * row['share']:g} %", row["recipe"],
+        metrics["dice"], _difference(row.get("dice_difference")), metrics["nsd"], metrics["hd95"],
+        *(str(row[name]) for name in ("missed", "invented", "images", "patients", "runs")),
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _difference(values: Mapping[str, float] | None) -> str:
+    if values is None:
+        return "-"
+    mean, low, high = (f"{values[name]:+.3f}" for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
