@@ -24,7 +24,7 @@ from .errors import Cancelled, InputError, ResourceError, says_memory_is_short
 from .labels import LEFT, RIGHT, Label
 from .networks.blocks import fuse_for_prediction
 from .postprocess import CleaningCounts, clean, volumes_ml
-from .preprocess import AIR_HU, SliceGrid, slice_batch, to_channels
+from .preprocess import AIR_HU, SliceGrid, hu_to_pictures, slice_batch, to_channels
 from .region import Region
 from .volume import Array, Volume, to_lps_order
 
@@ -225,7 +225,11 @@ class Predictor:
         with watch("prepare slices"):
             slices = slice_batch(turned, start, end).to(self.device.device)
             resampled = grid.forward(slices, AIR_HU if turned.is_hu else 0.0)
-            channels = to_channels(resampled, turned.is_hu, self.bundle.info.preprocess)
+            as_picture = turned.is_hu and self.bundle.info.preprocess.ct_as_picture
+            if as_picture:
+                resampled = hu_to_pictures(resampled)
+            is_hu = turned.is_hu and not as_picture
+            channels = to_channels(resampled, is_hu, self.bundle.info.preprocess)
             channels = channels.to(self.dtype, memory_format=torch.channels_last)
         with watch("network"):
             logits: Tensor = self._network(channels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CONTEXT_NAME = "ISD-MAE"
 
@@ -105,7 +105,38 @@ NODULE = Label(
     type=Code(value="27925004", meaning="Nodule"),
 )
 
+LESION = Label(
+    value=7,
+    name="lesion",
+    colour=(230, 97, 1),
+    category=ABNORMALITY,
+    type=Code(value="52988006", meaning="Lesion"),
+)
+LUNG_TISSUE = Label(value=8, name="lung", colour=(86, 160, 211), category=ANATOMY, type=LUNG)
+
 LUNGS = (LEFT_LUNG, RIGHT_LUNG)
+KNOWN = {
+    label.name: label
+    for label in (*LUNGS, TRACHEA, CONSOLIDATION, GROUND_GLASS, NODULE, LESION, LUNG_TISSUE)
+}
+TISSUE = Code(value="85756007", meaning="Tissue")
+OTHER_COLOURS = ((177, 122, 101), (111, 184, 210), (216, 101, 79), (144, 238, 144), (192, 104, 88))
+
+
+def make_label(name: str, value: int) -> Label:
+    """Return the label ``name`` with ``value``: a known structure, or tissue of another colour.
+
+    Examples
+    --------
+    >>> make_label("right lung", 1).type.meaning
+    'Lung'
+    >>> make_label("chest tube", 2).type.meaning
+    'Tissue'
+    """
+    if name in KNOWN:
+        return replace(KNOWN[name], value=value)
+    colour = OTHER_COLOURS[value % len(OTHER_COLOURS)]
+    return Label(value=value, name=name, colour=colour, category=TISSUE, type=TISSUE)
 
 
 def check_unique(labels: Iterable[Label]) -> tuple[Label, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -10,12 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 import yaml
 
@@ -30,17 +29,17 @@ from isdmae_train.checkpoint import list_checkpoints, read_checkpoint
 from isdmae_train.config import (
     AugmentConfig,
     DataConfig,
-    EvaluateConfig,
     FinetuneConfig,
     LoopConfig,
     PretrainConfig,
     load_recipe,
 )
-from isdmae_train.data import ManifestEntry, SliceDataset, read_manifest
+from isdmae_train.data import SliceDataset, read_manifest
 from tiny_model import tiny_info
 
 # Not smaller: PyTorch 2.13 on some processors crashes in the backward pass of a 1 x 1 convolution
 # of stride 2 with fewer than 16 channels in float32, channels last.
+LUNG_NAMES = tuple(label.name for label in LUNGS)
 TINY = ((16, 16, 16), (0, 1, 1))
 
 
@@ -103,7 +102,7 @@ def test_prepare_reports_the_broken_scan_and_keeps_the_others(cache: Path) -> No
     assert labels.dtype == np.uint8
     assert image.shape == labels.shape == entry.shape == (24, 213, 240)
     assert np.median(image[labels == 1]) < -700
-    assert read(cache / str(entry.truth)).volume.same_grid(read(entry.source).volume)
+    assert read(cache / str(entry.truth)).volume.same_grid(read(entry.sources[0]).volume)
 
 
 def test_nothing_prepared_is_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -140,29 +139,11 @@ def test_pretrain_finetune_export_evaluate_predict(
     evaluate = ["evaluate", "--model", str(bundle), "--out", str(out)]
     assert cli.main([*evaluate, "--manifest", manifest, "--only", "p1"]) == 0
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary) == {"left lung", "right lung", "all together"}
-    assert summary["left lung"]["count"] == 1
+    assert set(summary["structures"]) == {"left lung", "right lung", "all together"}
+    assert summary["structures"]["left lung"]["scan"]["patients"] == 1
     assert (out / "scores.csv").read_text().count("\n") == 4
     assert cli.main(evaluate) == 2
     assert "Give a manifest, or pictures and their truth" in caplog.text
-
-
-def test_evaluate_pictures_by_patient(cache: Path, tmp_path: Path, tiny_bundle: Any) -> None:
-    images, masks = tmp_path / "images", tmp_path / "masks"
-    images.mkdir()
-    masks.mkdir()
-    chance = np.random.default_rng(0)
-    for name in ("a.png", "b.png", "c.png"):
-        for folder in (images, masks):
-            noise = chance.integers(0, 2, (40, 40)).astype(np.uint8) * 255
-            sitk.WriteImage(sitk.GetImageFromArray(noise), str(folder / name))
-    index = tmp_path / "index.csv"
-    index.write_text("file,patient\na.png,x\nb.png,x\nc.png,y\n")
-    out = tmp_path / "out"
-    command = ["evaluate", "--model", str(tiny_bundle.folder), "--pictures", str(images),
-               "--truth", str(masks), "--index", str(index), "--out", str(out)]  # fmt: skip
-    assert cli.main(command) == 0
-    assert json.loads((out / "summary.json").read_text())["all together"]["count"] == 2
 
 
 @pytest.mark.parametrize("command", ["pretrain", "finetune"])
@@ -219,17 +200,17 @@ def test_held_out_scans_are_never_drawn(cache: Path) -> None:
     config = DataConfig(
         manifest=cache / "manifest.jsonl", hold_out=("p0",), size=64, augment=AugmentConfig()
     )
-    dataset = SliceDataset(config, seed=0, labelled=True)
+    dataset = SliceDataset(config, seed=0, labels=LUNG_NAMES)
     assert {str(dataset[index]["case"])[:2] for index in range(30)} == {"p1"}
     everything = DataConfig(manifest=cache / "manifest.jsonl", hold_out=("p0", "p1"))
     with pytest.raises(InputError, match="no scan that this run may use"):
-        SliceDataset(everything, seed=0, labelled=True)
+        SliceDataset(everything, seed=0, labels=LUNG_NAMES)
 
 
 def test_an_item_depends_on_seed_and_index_alone(cache: Path) -> None:
     config = DataConfig(manifest=cache / "manifest.jsonl", size=64)
     first, again, other = (
-        SliceDataset(config, seed=seed, labelled=True)[5]["image"] for seed in (0, 0, 1)
+        SliceDataset(config, seed=seed, labels=LUNG_NAMES)[5]["image"] for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)  # type: ignore[arg-type]
     assert not torch.equal(first, other)  # type: ignore[arg-type]
@@ -271,7 +252,7 @@ def test_published_recipes_are_valid(name: str, command: str) -> None:
 def test_the_shares_of_slices_are_kept(cache: Path) -> None:
     def drawn(**shares: float) -> np.ndarray:
         config = DataConfig(manifest=cache / "manifest.jsonl", size=32, **shares)
-        dataset = SliceDataset(config, seed=0, labelled=True)
+        dataset = SliceDataset(config, seed=0, labels=LUNG_NAMES)
         dataset.entries, dataset.shares = dataset.entries[:1], np.ones(1)
         return np.array([int(str(dataset[n]["case"])[:-1].split("[")[1]) for n in range(60)])
 
@@ -318,9 +299,18 @@ def test_a_cache_of_another_pixel_size_is_refused(
     assert "has pixels of 1.5 mm, the run wants 3.0 mm" in caplog.text
 
 
-def test_unknown_labels_are_refused_before_the_work() -> None:
-    with pytest.raises(ValueError, match="in this order"):
-        FinetuneConfig(labels=("right lung", "left lung"))
+def test_labels_that_no_scan_has_are_refused_before_the_work(cache: Path) -> None:
+    with pytest.raises(ValueError, match="different names"):
+        FinetuneConfig(labels=("lesion", "lesion"))
+    with pytest.raises(InputError, match="have the labels"):
+        SliceDataset(DataConfig(manifest=cache / "manifest.jsonl"), seed=0, labels=("lesion",))
+
+
+def test_a_scan_that_is_free_of_a_structure_teaches_its_absence(cache: Path) -> None:
+    entry = read_manifest(cache / "manifest.jsonl")[0]
+    assert has_truth(entry, ("right lung",))
+    assert not has_truth(entry, ("right lung", "lesion"))
+    assert has_truth(replace(entry, free_of=("lesion",)), ("right lung", "lesion"))
 
 
 def test_two_scans_of_one_id_are_refused(tmp_path: Path) -> None:
@@ -375,16 +365,6 @@ def load_weights(bundle: Path) -> dict[str, torch.Tensor]:
     return load_file(bundle / "model.safetensors")
 
 
-def rewritten(cache: Path, *, only: str = "", **changes: Any) -> Path:
-    """A second manifest of the cache; a change to None takes the entry out."""
-    records = [json.loads(line) for line in (cache / "manifest.jsonl").read_text().splitlines()]
-    records = [one | changes if only in one["id"] else one for one in records]
-    kept = [{k: v for k, v in one.items() if v is not None} for one in records]
-    path = cache / "other.jsonl"
-    path.write_text("\n".join(map(json.dumps, kept)) + "\n")
-    return path
-
-
 def test_the_log_has_every_step_once_after_a_kill_and_the_configuration_its_versions(
     cache: Path, tmp_path: Path
 ) -> None:
@@ -400,130 +380,3 @@ def test_the_log_has_every_step_once_after_a_kill_and_the_configuration_its_vers
     assert facts["seed"] == 0
     assert facts["versions"]["torch"] == torch.__version__
     assert set(facts["versions"]) == {"isdmae", "torch", "python"}
-
-
-def rows(path: Path) -> list[list[str]]:
-    with path.open(newline="") as file:
-        return list(csv.reader(file))
-
-
-def test_an_unreadable_scan_is_left_out_and_named_last(
-    cache: Path, tmp_path: Path, tiny_bundle: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    manifest = rewritten(cache, only="p0", source=str(tmp_path / "gone.nrrd"), patient='x, "y"')
-    out = tmp_path / "out"
-    command = ["evaluate", "--model", str(tiny_bundle.folder), "--manifest", str(manifest)]
-    assert cli.main([*command, "--out", str(out)]) == 2
-    assert "1 of 2 scans are not in the table: p0: gone.nrrd does not exist" in caplog.messages[-1]
-    assert {row[1] for row in rows(out / "scores.csv")[1:]} == {"p1"}
-    assert json.loads((out / "summary.json").read_text())["all together"]["count"] == 1
-    assert cli.main([*command, "--out", str(tmp_path / "none"), "--only", "p0"]) == 2
-    assert "None of 1 scans could be scored" in caplog.text
-    assert not (tmp_path / "none").exists()
-
-
-def test_a_truth_of_another_size_is_left_out_and_names_with_commas_survive(
-    cache: Path, tmp_path: Path, tiny_bundle: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    small = sitk.GetImageFromArray(np.ones((4, 5, 6), np.uint8))
-    sitk.WriteImage(small, str(cache / "small.nrrd"))
-    manifest = rewritten(cache, only="p0", truth="small.nrrd")
-    manifest.write_text(manifest.read_text().replace('"patient": "p1"', '"patient": "p, 1"'))
-    out = tmp_path / "out"
-    command = ["evaluate", "--model", str(tiny_bundle.folder), "--manifest", str(manifest)]
-    assert cli.main([*command, "--out", str(out)]) == 2
-    assert "The truth has 6 x 5 x 4 voxels and the image 72 x 64 x 24" in caplog.text
-    table = rows(out / "scores.csv")
-    assert {len(row) for row in table} == {4}
-    assert {row[0] for row in table[1:]} == {"p, 1"}
-
-
-def test_a_structure_found_where_there_is_none_counts_zero(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from isdmae_train.evaluate import _scan_scores
-
-    entry = read_manifest(cache / "manifest.jsonl")[0]
-    both = read(cache / str(entry.truth)).volume
-    half = both.with_array(np.where(both.array == 2, both.array, 0).astype(np.uint8))
-    write_labelmap(cache / "half.nrrd", half, LUNGS, overwrite=True)
-    half_entry = ManifestEntry(**{**vars(entry), "truth": "half.nrrd"})
-
-    def scores(one: ManifestEntry, found: Any) -> dict[str, float]:
-        class Finds:
-            bundle = type("B", (), {"info": type("I", (), {"labels": LUNGS})})
-
-            def segment(self, _volume: Any) -> Any:
-                return type("R", (), {"labelmap": found})
-
-        return {s.structure: s.dice for s in _scan_scores(one, cache, Finds())}  # type: ignore[arg-type]
-
-    found = scores(half_entry, both)
-    assert found["left lung"] == 0.0
-    assert found["right lung"] == 1.0
-    assert 0.0 < found["all together"] < 1.0
-    assert scores(half_entry, half) == {"right lung": 1.0, "all together": 1.0}
-    assert scores(entry, half)["left lung"] == 0.0
-
-
-@pytest.mark.parametrize(
-    ("only", "message"),
-    [
-        (("p0", "p7"), "does not list p7"),
-        (("p1",), "no truth for p1"),
-    ],
-)
-def test_only_names_scans_with_truth(cache: Path, only: tuple[str, ...], message: str) -> None:
-    from isdmae_train.evaluate import evaluate
-
-    manifest = rewritten(cache, only="p1")
-    records = [json.loads(line) for line in manifest.read_text().splitlines()]
-    records[1]["truth"] = None
-    manifest.write_text("\n".join(map(json.dumps, records)))
-    with pytest.raises(InputError, match=message):
-        evaluate(EvaluateConfig(model="not reached", manifest=manifest, only=only))
-
-
-@pytest.mark.parametrize(
-    ("index", "message"),
-    [
-        (None, "index.csv cannot be read"),
-        ("name,patient\na.png,x\n", "has the columns name, patient"),
-        ("", "has the columns none"),
-        ("file,patient\na.png,x\n", "has no patient for 1 pictures, first b.png"),
-    ],
-)
-def test_an_index_that_does_not_fit_is_refused(
-    tmp_path: Path, index: str | None, message: str
-) -> None:
-    from isdmae_train.evaluate import evaluate
-
-    for name in ("a.png", "b.png"):
-        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((9, 9), np.uint8)), str(tmp_path / name))
-    if index is not None:
-        (tmp_path / "index.csv").write_text(index)
-    config = EvaluateConfig(
-        model="not reached", pictures=tmp_path, truth=tmp_path, index=tmp_path / "index.csv"
-    )
-    with pytest.raises(InputError, match=message):
-        evaluate(config)
-
-
-def test_a_picture_without_mask_is_left_out(
-    tmp_path: Path, tiny_bundle: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    images, masks = tmp_path / "images", tmp_path / "masks"
-    chance = np.random.default_rng(0)
-    for folder, names in ((images, "abc"), (masks, "ab")):
-        folder.mkdir()
-        for name in names:
-            shape = (40, 30) if (folder, name) == (masks, "b") else (40, 40)
-            noise = chance.integers(0, 2, shape).astype(np.uint8) * 255
-            sitk.WriteImage(sitk.GetImageFromArray(noise), str(folder / f"{name}.png"))
-    out = tmp_path / "out"
-    command = ["evaluate", "--model", str(tiny_bundle.folder), "--pictures", str(images),
-               "--truth", str(masks), "--out", str(out)]  # fmt: skip
-    assert cli.main(command) == 2
-    assert [row[1] for row in rows(out / "scores.csv")[1:]] == ["a.png"]
-    assert "b.png: The truth has 30 x 40 x 1 voxels" in caplog.messages[-1]
-    assert "c.png: c.png does not exist" in caplog.messages[-1]

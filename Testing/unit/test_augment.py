@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from isdmae_train.augment import (
+    LUNG_ROLES,
+    PAINTED,
     add_decoys,
     add_lesions,
     add_noise,
+    augment_picture,
     augment_slice,
     crop_field_of_view,
     degrade,
-    swap_sides,
+    roles_of,
     to_picture,
     warp,
 )
@@ -81,14 +84,16 @@ def test_upside_down_keeps_the_sides() -> None:
 
 def test_swapping_twice_changes_nothing() -> None:
     _, labels = slice_with_lungs()
-    assert np.array_equal(swap_sides(swap_sides(labels)), labels)
-    assert set(np.unique(swap_sides(np.array([[0, 3]], np.uint8)))) == {0, 3}
+    table = LUNG_ROLES.mirrored
+    assert np.array_equal(table[table[labels]], labels)
+    assert table[[0, 3]].tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_lesions_are_denser_and_stay_inside_the_lungs(seed: int) -> None:
     image, labels = slice_with_lungs()
-    changed = add_lesions(image, labels, chance(seed))
+    changed, sick = add_lesions(image, labels, labels > 0, chance(seed))
+    assert not (sick & (labels == 0)).any()
     difference = changed - image
     assert np.all(difference[labels == 0] == 0)
     assert difference.max() > 50
@@ -97,7 +102,7 @@ def test_lesions_are_denser_and_stay_inside_the_lungs(seed: int) -> None:
 
 def test_a_slice_without_lungs_gets_no_lesions() -> None:
     image, labels = slice_with_lungs()
-    assert add_lesions(image, labels * 0, chance()) is image
+    assert add_lesions(image, labels * 0, labels < 0, chance())[0] is image
 
 
 def test_noise_has_the_asked_strength() -> None:
@@ -140,7 +145,7 @@ def test_impossible_settings_are_refused() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_decoys_change_the_body_and_never_the_lungs(seed: int) -> None:
     image, labels = slice_with_lungs()
-    changed = add_decoys(image, labels, chance(seed))
+    changed = add_decoys(image, labels > 0, chance(seed))
     assert np.array_equal(changed[labels > 0], image[labels > 0])
     room = image < -900
     assert np.array_equal(changed[room], image[room])
@@ -149,4 +154,44 @@ def test_decoys_change_the_body_and_never_the_lungs(seed: int) -> None:
 
 def test_a_slice_without_a_body_gets_no_decoys() -> None:
     air = np.full((32, 32), -1000, np.float32)
-    assert add_decoys(air, np.zeros(air.shape, np.uint8), chance()) is air
+    assert add_decoys(air, np.zeros(air.shape, bool), chance()) is air
+
+
+def test_synthetic_lesions_are_truth_where_the_run_looks_for_them() -> None:
+    image, labels = slice_with_lungs()
+    roles = roles_of(("left lung", "right lung"), ("lesion",))
+    config = replace(STILL, lesions=1.0)
+    changed, found, _ = augment_slice(image, labels, 80, config, chance(3), roles)
+    sick = roles.classes[found] == 1
+    assert (found == PAINTED).any()
+    assert changed[sick].mean() > image[labels > 0].mean() + 100
+    _, lungs, _ = augment_slice(image, labels, 80, config, chance(3))
+    assert set(np.unique(lungs)) == {0, 1, 2}
+
+
+def test_a_picture_fills_the_frame_and_keeps_its_mask() -> None:
+    grey = np.zeros((32, 40), np.float32)
+    mask = np.zeros((32, 40), np.uint8)
+    mask[8:16, 4:20] = 1
+    grey[mask > 0] = 0.8
+    still = replace(STILL, picture=0.0)
+    roles = roles_of(("lesion",), ("lesion",))
+    image, moved = augment_picture(grey, mask, 80, still, chance(1), roles)
+    assert image.shape == moved.shape == (80, 80)
+    assert image.min() >= 0
+    assert image.max() <= 1
+    assert int(moved.sum()) == pytest.approx(4 * int(mask.sum()), rel=0.2)  # scaled by two
+    assert image[moved > 0].mean() > 0.6
+    assert image[moved == 0].mean() < 0.3
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_picture_stays_in_its_range(seed: int) -> None:
+    image = chance(seed).random((50, 40), dtype=np.float32)
+    labels = (image > 0.5).astype(np.uint8)
+    config = AugmentConfig(quarter_turn=0.5)
+    changed, moved = augment_picture(image, labels, 64, config, chance(seed))
+    assert changed.dtype == np.float32
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    assert set(np.unique(moved)) <= {0, 1, 2}

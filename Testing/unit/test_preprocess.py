@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from isdmae.preprocess import PreprocessConfig, SliceGrid, signed_edges, slice_batch, to_channels
+from isdmae.preprocess import (
+    PreprocessConfig,
+    SliceGrid,
+    hu_to_pictures,
+    signed_edges,
+    slice_batch,
+    to_channels,
+)
 from isdmae.volume import Volume
 
 
@@ -110,3 +118,22 @@ def test_slices_of_a_ct_stay_hu_and_a_picture_goes_to_0_to_1() -> None:
 def test_an_implausible_configuration_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"plausible|window"):
         PreprocessConfig(**changes)
+
+
+def test_a_ct_becomes_pictures_as_the_published_slices_were_made() -> None:
+    random = np.random.default_rng(0)
+    hu = random.normal(-300, 400, (2, 1, 64, 64)).astype(np.float32)
+    hu[0, 0, 0, 0] = 3000  # metal
+    found = hu_to_pictures(torch.from_numpy(hu)).numpy()
+    assert found.shape == hu.shape
+    for slice_hu, picture in zip(hu[:, 0], found[:, 0], strict=True):
+        clipped = slice_hu.clip(-1024, 1500)
+        grey = np.rint((clipped - clipped.min()) * 255 / np.ptp(clipped)).astype(np.uint8)
+        expected = cv2.createCLAHE(clipLimit=7.0, tileGridSize=(8, 8)).apply(grey)
+        assert np.abs(picture * 255 - expected).max() <= 1.01
+
+
+def test_a_ct_that_goes_as_a_picture_is_brought_to_the_picture_size() -> None:
+    ct = Volume(array=np.zeros((2, 60, 80), np.int16), spacing_mm=(0.7, 0.7, 2.5))
+    config = PreprocessConfig(picture_size=40, ct_as_picture=True)
+    assert SliceGrid.of(ct, config, multiple=16).target == (30, 40)

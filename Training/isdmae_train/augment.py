@@ -1,17 +1,19 @@
 """Seeded random changes of one axial slice: geometry, lesions, field of view, noise, pictures.
 
-Images are float32 (H, W) in HU, labels uint8 (H, W) with 1 = left lung and 2 = right lung.
-A mirrored slice swaps these two, one turned upside down does not: the lung on the viewer's right
-is called the left one, which is true for every CT in LPS order and the best guess for a picture.
+Images are float32 (H, W) in HU, labels uint8 (H, W) whose meaning a `LabelRoles` gives. A mirrored
+slice swaps left and right, one turned upside down does not: the lung on the viewer's right is
+called the left one, which is true for every CT in LPS order and the best guess for a picture.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from isdmae.labels import LEFT_LUNG, RIGHT_LUNG
+from isdmae.labels import LUNGS
 from isdmae.preprocess import AIR_HU
 
 from .config import AugmentConfig
@@ -23,8 +25,52 @@ Random = np.random.Generator
 cv2.setNumThreads(1)
 
 
+PAINTED = 255
+"""Label value of a synthetic lesion."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRoles:
+    """What the label values of one scan mean to a run; tables are uint8 (256,)."""
+
+    mirrored: Labels
+    """Each value's value after a mirror: left and right change places."""
+    classes: Labels
+    """Each value's class in the network, 0 for what the run does not look for."""
+    lungs: tuple[int, ...] = ()
+    """Values in which synthetic lesions may grow."""
+
+
+def roles_of(names: tuple[str, ...], labels: tuple[str, ...]) -> LabelRoles:
+    """Return the roles of a scan with the label names ``names`` in a run that learns ``labels``.
+
+    Examples
+    --------
+    >>> roles = roles_of(("left lung", "right lung"), ("right lung",))
+    >>> roles.mirrored[:3].tolist(), roles.classes[:3].tolist(), roles.lungs
+    ([0, 2, 1], [0, 0, 1], (1, 2))
+    """
+    values = {name: value for value, name in enumerate(names, start=1)}
+    mirrored, classes = np.arange(256, dtype=np.uint8), np.zeros(256, np.uint8)
+    for name, value in values.items():
+        twin = {"left": "right", "right": "left"}.get(name.partition(" ")[0], "")
+        mirrored[value] = values.get(f"{twin} {name.partition(' ')[2]}", value)
+        classes[value] = labels.index(name) + 1 if name in labels else 0
+    classes[PAINTED] = labels.index("lesion") + 1 if "lesion" in labels else 0
+    lungs = tuple(values[label.name] for label in LUNGS if label.name in values)
+    return LabelRoles(mirrored=mirrored, classes=classes, lungs=lungs)
+
+
+LUNG_ROLES = roles_of(tuple(label.name for label in LUNGS), tuple(label.name for label in LUNGS))
+
+
 def augment_slice(
-    image: Image, labels: Labels, size: int, config: AugmentConfig, random: Random
+    image: Image,
+    labels: Labels,
+    size: int,
+    config: AugmentConfig,
+    random: Random,
+    roles: LabelRoles = LUNG_ROLES,
 ) -> tuple[Image, Labels, bool]:
     """Change one slice at random.
 
@@ -33,17 +79,22 @@ def augment_slice(
     Image
         float32 (size, size): HU, or grey values in 0..1 if it became a picture.
     Labels
-        uint8 (size, size).
+        uint8 (size, size), still in the scan's own values; `PAINTED` where a synthetic lesion
+        grew and the run looks for lesions.
     bool
         True where the image is still in HU.
     """
     picture = bool(random.random() < config.picture)
     upside_down = picture and bool(random.random() < config.upside_down)
-    image, labels = warp(image, labels, size, config, random, upside_down=upside_down)
+    image, labels = warp(image, labels, size, config, random, roles, upside_down=upside_down)
+    lung = np.isin(labels, roles.lungs)
+    sick = np.zeros(labels.shape, bool)
     if random.random() < config.lesions:
-        image = add_lesions(image, labels, random)
+        image, sick = add_lesions(image, labels, lung, random)
     if random.random() < config.decoys:
-        image = add_decoys(image, labels, random)
+        image = add_decoys(image, lung, random)
+    if roles.classes[PAINTED]:
+        labels = np.where(sick, np.uint8(PAINTED), labels)
     if random.random() < config.blur:
         image = degrade(image, random)
     if random.random() < config.noise:
@@ -56,19 +107,57 @@ def augment_slice(
     return np.maximum(image, AIR_HU), labels, True
 
 
+def augment_picture(
+    image: Image,
+    labels: Labels,
+    size: int,
+    config: AugmentConfig,
+    random: Random,
+    roles: LabelRoles = LUNG_ROLES,
+) -> tuple[Image, Labels]:
+    """Change one picture (float32 (H, W) in 0..1) at random; its longer side fills ``size``."""
+    upside_down = bool(random.random() < config.upside_down)
+    fit = size / max(image.shape)
+    if random.random() < config.quarter_turn:
+        image, labels = np.rot90(image).copy(), np.rot90(labels).copy()
+    image, labels = warp(
+        image, labels, size, config, random, roles, upside_down=upside_down, fit=fit, fill=0.0
+    )
+    if random.random() < config.blur:
+        image = degrade(image, random)
+    if random.random() < config.noise:
+        noise = random.standard_normal(image.shape, dtype=np.float32)
+        image = image + noise * np.float32(random.uniform(0.005, 0.06))
+    if random.random() < config.field_of_view:
+        image, labels = crop_field_of_view(image, labels, random, padding=0.0)
+    gain, offset = random.uniform(0.8, 1.25), random.uniform(-0.1, 0.1)
+    image = np.clip((image - 0.5) * np.float32(gain) + np.float32(0.5 + offset), 0, 1)
+    if random.random() < 0.4:
+        image = image ** np.float32(random.uniform(0.7, 1.4))
+    if random.random() < 0.3 * config.equalise:
+        image = equalise_tiles(image, random)
+    return image.astype(np.float32), labels
+
+
 def warp(
     image: Image,
     labels: Labels,
     size: int,
     config: AugmentConfig,
     random: Random,
+    roles: LabelRoles = LUNG_ROLES,
     *,
     upside_down: bool,
+    fit: float = 1.0,
+    fill: float = float(AIR_HU),
 ) -> tuple[Image, Labels]:
-    """Rotate, scale (each axis a little by itself), shift and flip into a (size, size) frame."""
+    """Rotate, scale (each axis a little by itself), shift and flip into a (size, size) frame.
+
+    ``fit`` is the scale before chance changes it, ``fill`` the value beside the image.
+    """
     angle = np.radians(random.uniform(-config.rotation_deg, config.rotation_deg))
     log_low, log_high = np.log(config.scale)
-    scale = np.exp(random.uniform(log_low, log_high) + random.normal(0, 0.06, size=2))
+    scale = fit * np.exp(random.uniform(log_low, log_high) + random.normal(0, 0.06, size=2))
     mirrored = random.random() < config.mirror
     signs = (-1 if mirrored else 1, -1 if upside_down else 1)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -77,16 +166,10 @@ def warp(
     target = (size - 1) / 2 + random.uniform(-config.shift, config.shift, size=2) * size
     affine = np.hstack([matrix, (target - matrix @ centre)[:, None]])
     frame = (size, size)
-    warped = cv2.warpAffine(image, affine, frame, flags=cv2.INTER_LINEAR, borderValue=float(AIR_HU))
+    warped = cv2.warpAffine(image, affine, frame, flags=cv2.INTER_LINEAR, borderValue=fill)
     moved = cv2.warpAffine(labels, affine, frame, flags=cv2.INTER_NEAREST, borderValue=0)
-    return warped.astype(np.float32), swap_sides(moved) if mirrored else moved.astype(np.uint8)
-
-
-def swap_sides(labels: Labels) -> Labels:
-    """Exchange left and right lung."""
-    table = np.arange(256, dtype=np.uint8)
-    table[LEFT_LUNG.value], table[RIGHT_LUNG.value] = RIGHT_LUNG.value, LEFT_LUNG.value
-    return table[labels]
+    moved = moved.astype(np.uint8)
+    return warped.astype(np.float32), roles.mirrored[moved] if mirrored else moved
 
 
 def smooth_field(shape: tuple[int, int], cells: int, random: Random) -> Image:
@@ -96,20 +179,22 @@ def smooth_field(shape: tuple[int, int], cells: int, random: Random) -> Image:
     return ((field - field.mean()) / max(float(field.std()), 1e-6)).astype(np.float32)
 
 
-def add_lesions(image: Image, labels: Labels, random: Random) -> Image:
-    """Fill a random part of the lungs with ground glass or consolidation; labels stay lung.
+def add_lesions(
+    image: Image, labels: Labels, lung: npt.NDArray[np.bool_], random: Random
+) -> tuple[Image, npt.NDArray[np.bool_]]:
+    """Fill a random part of the lungs with ground glass or consolidation.
 
     Dependent parts are hit more often, the edge is soft or sharp, now and then one lung is hit
-    alone.
+    alone. Returns the image and where it is now more than half lesion.
     """
-    lung = labels > 0
     if lung.sum() < 50:
-        return image
+        return image, np.zeros(labels.shape, bool)
     field = smooth_field(image.shape, int(random.integers(4, 24)), random)
     height = np.linspace(-1, 1, image.shape[0], dtype=np.float32)[:, None]
     field = field + height * np.float32(random.uniform(-0.5, 1.5))
     if random.random() < 0.1:
-        field = np.where(labels == random.integers(1, 3), field + 3, field)
+        side = random.choice(np.unique(labels[lung]))
+        field = np.where(labels == side, field + 3, field)
     # Mostly a part of the lung, now and then nearly all of it, as at the bases of the very ill.
     share = random.beta(1.2, 4.0) if random.random() < 0.88 else random.uniform(0.5, 0.97)
     threshold = np.quantile(field[lung], 1 - share)
@@ -125,16 +210,16 @@ def add_lesions(image: Image, labels: Labels, random: Random) -> Image:
         filled = np.minimum(filled, np.maximum(image, 60))
         strength = np.float32(1.0)
     blended: Image = image + (filled - image) * alpha.astype(np.float32) * strength
-    return blended
+    return blended, alpha > 0.5
 
 
-def add_decoys(image: Image, labels: Labels, random: Random) -> Image:
+def add_decoys(image: Image, lung: npt.NDArray[np.bool_], random: Random) -> Image:
     """Fill blobs of the body outside the lungs with fat, fluid, bowel content or gas.
 
     Without them a network that has learnt lesions by `add_lesions` takes every grey, smooth region
     beside the lungs for a sick lung: a full stomach, or fat under the diaphragm.
     """
-    body = (image > -400) & (labels == 0)
+    body = (image > -400) & ~lung
     if body.sum() < 200:
         return image
     field = smooth_field(image.shape, int(random.integers(4, 12)), random)
@@ -171,8 +256,13 @@ def add_noise(image: Image, sigma_hu: tuple[float, float], random: Random) -> Im
     return result
 
 
-def crop_field_of_view(image: Image, labels: Labels, random: Random) -> tuple[Image, Labels]:
-    """Blank all outside a random circle or rectangle; what is not imaged is not labelled."""
+def crop_field_of_view(
+    image: Image, labels: Labels, random: Random, *, padding: float | None = None
+) -> tuple[Image, Labels]:
+    """Blank all outside a random circle or rectangle; what is not imaged is not labelled.
+
+    Outside lies ``padding``; in a CT without one, air or what scanners write there.
+    """
     height, width = image.shape
     inside = np.zeros(image.shape, dtype=np.uint8)
     centre = (random.uniform(0.3, 0.7, size=2) * (width, height)).astype(int)
@@ -183,7 +273,8 @@ def crop_field_of_view(image: Image, labels: Labels, random: Random) -> tuple[Im
         half = (random.uniform(0.2, 0.5, size=2) * (width, height)).astype(int)
         (left, top), (right, bottom) = np.maximum(centre - half, 0), centre + half
         inside[top:bottom, left:right] = 1
-    padding = AIR_HU if random.random() < 0.6 else random.uniform(-3024, -1024)
+    if padding is None:
+        padding = AIR_HU if random.random() < 0.6 else random.uniform(-3024, -1024)
     seen = inside.astype(bool)
     return (
         np.where(seen, image, np.float32(padding)).astype(np.float32),
@@ -213,8 +304,14 @@ def to_picture(image: Image, random: Random, *, equalise: bool) -> Image:
     grey = (grey - low) / max(high - low, 1e-6)
     if random.random() < 0.3:
         grey = grey ** np.float32(random.uniform(0.7, 1.4))
-    bytes_ = np.round(grey * 255).astype(np.uint8)
     if equalise:
-        limit = float(random.uniform(2.0, 9.0))
-        bytes_ = cv2.createCLAHE(clipLimit=limit, tileGridSize=(8, 8)).apply(bytes_)
-    return (bytes_ / np.float32(255)).astype(np.float32)
+        return equalise_tiles(grey, random)
+    return (np.round(grey * 255) / np.float32(255)).astype(np.float32)
+
+
+def equalise_tiles(grey: Image, random: Random) -> Image:
+    """Equalise histograms on 8 x 8 tiles (CLAHE, Pizer et al. 1987), grey values in 0..1."""
+    limit = float(random.uniform(2.0, 9.0))
+    bytes_ = np.round(grey * 255).astype(np.uint8)
+    equal = cv2.createCLAHE(clipLimit=limit, tileGridSize=(8, 8)).apply(bytes_)
+    return (equal / np.float32(255)).astype(np.float32)

@@ -368,6 +368,8 @@ class CompareBudget:
     """Of fine-tuning. A pre-training is shared by all seeds of its fold."""
     shares: tuple[float, ...] = (1.0,)
     """Shares of the labels to fine-tune with."""
+    recipes: tuple[str, ...] = ()
+    """Run only these of the comparison's recipes; empty: all."""
     common: dict[str, Any] = field(default_factory=dict)
     """Entries of both `PretrainConfig` and `FinetuneConfig`, such as the batch size."""
 
@@ -418,8 +420,10 @@ class CompareConfig:
     def __post_init__(self) -> None:
         if self.budget not in self.budgets:
             raise ValueError(f"the budgets are {', '.join(self.budgets)}, not '{self.budget}'")
-        if self.baseline not in self.recipes:
-            raise ValueError(f"the recipes are {', '.join(self.recipes)}, not '{self.baseline}'")
+        chosen = [name for one in self.budgets.values() for name in one.recipes]
+        for name in (self.baseline, *chosen):
+            if name not in self.recipes:
+                raise ValueError(f"the recipes are {', '.join(self.recipes)}, not '{name}'")
         if not self.labels:
             raise ValueError("labels names one at least")
         for name in self.recipes:

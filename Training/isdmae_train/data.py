@@ -18,25 +18,31 @@ from torch.utils.data import DataLoader, Dataset
 from isdmae.errors import InputError
 from isdmae.schema import from_plain
 
-from .augment import augment_slice
+from .augment import augment_picture, augment_slice, roles_of
 from .config import DataConfig, LoopConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestEntry:
-    """One scan in the cache; files are relative to the manifest's folder."""
+    """One scan, or the pictures of one case, in the cache; files are relative to the manifest."""
 
     id: str
     patient: str
     licence: str
-    source: str
-    """Where the scan was read from, for evaluation on its own grid."""
+    sources: tuple[str, ...]
+    """What it was read from, for evaluation on its own grid: one CT, or the pictures in order."""
+    is_hu: bool = True
+    """False for pictures."""
     image: str
-    """int16 HU, (K, H, W) in LPS order at the network's pixel size, as .npy."""
+    """(K, H, W) as .npy: int16 HU in LPS order at the network's pixel size, or uint8 pictures."""
     label: str | None
     """uint8 on the same grid, as .npy."""
+    labels: tuple[str, ...] = ()
+    """Names of the label values 1, 2, ..."""
+    free_of: tuple[str, ...] = ()
+    """Structures that the scan is known not to hold."""
     truth: str | None
-    """Labelmap on the scan's own grid, as .nrrd."""
+    """Labelmap on the scan's own grid, or of the pictures, as .nrrd."""
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     sha256: str
@@ -72,18 +78,25 @@ class SliceDataset(Dataset[dict[str, object]]):
     So a run that resumes at step n sees what it would have seen, whatever the workers did.
     """
 
-    def __init__(self, config: DataConfig, *, seed: int, labelled: bool) -> None:
+    def __init__(self, config: DataConfig, *, seed: int, labels: tuple[str, ...] = ()) -> None:
+        """Choose the entries that hold truth for all ``labels`` (all entries where there are none).
+
+        Raises
+        ------
+        InputError
+            ``no-training-data`` where none is left.
+        """
         folder = config.manifest.parent
         entries = [
             entry
             for entry in read_manifest(config.manifest)
-            if entry.id not in config.hold_out and (entry.label or not labelled)
+            if entry.id not in config.hold_out and has_truth(entry, labels)
         ]
         if not entries:
             raise InputError(
                 "no-training-data",
                 f"{config.manifest} lists no scan that this run may use.",
-                "Check hold_out, and that the scans have labels.",
+                f"Check hold_out, and that the scans have the labels ({', '.join(labels)}).",
             )
         self.config, self.seed, self.entries = config, seed, entries
         self.images = [np.load(folder / entry.image, mmap_mode="r") for entry in entries]
@@ -91,7 +104,8 @@ class SliceDataset(Dataset[dict[str, object]]):
             np.load(folder / entry.label, mmap_mode="r") if entry.label else None
             for entry in entries
         ]
-        self.spans = [_labelled_span(labels) for labels in self.labels]
+        self.spans = [_labelled_span(truth) for truth in self.labels]
+        self.roles = [roles_of(entry.labels, labels) for entry in entries]
         weights = np.array([entry.weight for entry in entries])
         self.shares = weights / weights.sum()
 
@@ -111,13 +125,18 @@ class SliceDataset(Dataset[dict[str, object]]):
         scan = int(random.choice(len(self.entries), p=self.shares))
         volume, truth = self.images[scan], self.labels[scan]
         k = int(random.integers(*self._span(scan, random)))
-        thickness = int(random.integers(1, self.config.augment.slab + 1))
-        start = max(0, k - thickness // 2)
-        slab = volume[start : start + thickness].astype(np.float32).mean(axis=0)
-        labels = np.zeros(slab.shape, np.uint8) if truth is None else np.array(truth[k])
-        image, labels, is_hu = augment_slice(
-            slab, labels, self.config.size, self.config.augment, random
-        )
+        roles, size, change = self.roles[scan], self.config.size, self.config.augment
+        labels = np.zeros(volume.shape[1:], np.uint8) if truth is None else np.array(truth[k])
+        if self.entries[scan].is_hu:
+            thickness = int(random.integers(1, change.slab + 1))
+            start = max(0, k - thickness // 2)
+            slab = volume[start : start + thickness].astype(np.float32).mean(axis=0)
+            image, labels, is_hu = augment_slice(slab, labels, size, change, random, roles)
+        else:
+            picture = volume[k].astype(np.float32) / np.float32(255)
+            image, labels = augment_picture(picture, labels, size, change, random, roles)
+            is_hu = False
+        labels = roles.classes[labels]
         return {
             "image": torch.from_numpy(np.ascontiguousarray(image))[None],
             "is_hu": is_hu,
@@ -134,6 +153,11 @@ class SliceDataset(Dataset[dict[str, object]]):
         if place < self.config.any_slice + self.config.low_slice:
             return _lower_end(span, count)
         return span
+
+
+def has_truth(entry: ManifestEntry, labels: tuple[str, ...]) -> bool:
+    """Tell whether ``entry`` says of every pixel which of ``labels`` it is."""
+    return set(labels) <= {*entry.labels, *entry.free_of}
 
 
 def _labelled_span(labels: npt.NDArray[np.uint8] | None) -> tuple[int, int] | None:

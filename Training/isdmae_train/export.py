@@ -7,14 +7,12 @@ from typing import Any
 
 from isdmae.bundle import Bundle, write_bundle
 from isdmae.errors import InputError
-from isdmae.labels import LUNGS
+from isdmae.labels import make_label
 from isdmae.schema import from_plain, to_plain
 
 from .checkpoint import trained_network
 from .config import ExportConfig, FinetuneConfig, read_yaml
 from .finetune import network_config
-
-KNOWN_LABELS = {label.name: label for label in LUNGS}
 
 
 def export(config: ExportConfig) -> Bundle:
@@ -39,7 +37,7 @@ def export(config: ExportConfig) -> Bundle:
         )
     info = {
         "takes": ["ct", "picture"],
-        "labels": [to_plain(KNOWN_LABELS[name]) for name in run.labels],
+        "labels": [to_plain(make_label(name, n)) for n, name in enumerate(run.labels, start=1)],
         "network": to_plain(network_config(run)),
         "preprocess": to_plain(run.preprocess),
         "postprocess": {},

@@ -43,7 +43,7 @@ def finetune(config: FinetuneConfig) -> Path:
     """
     stop = loop.StopRequest()
     device, dtype = loop.start(config.loop)
-    dataset = SliceDataset(config.data, seed=config.loop.seed, labelled=True)
+    dataset = SliceDataset(config.data, seed=config.loop.seed, labels=config.labels)
     dataset.check_pixel_size(config.preprocess.in_plane_spacing_mm)
     network = Segmenter(network_config(config), classes=len(config.labels) + 1)
     if config.start is not None:

@@ -15,15 +15,17 @@ from isdmae import io
 from isdmae.atomic import atomic_path, write_text_atomic
 from isdmae.checks import prepare_hu
 from isdmae.errors import InputError, IsdmaeError
-from isdmae.labels import LUNGS
+from isdmae.labels import CONSOLIDATION, GROUND_GLASS, LESION, LUNGS, make_label
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae.preprocess import AIR_HU, PreprocessConfig, SliceGrid, slice_batch
 from isdmae.schema import to_plain
 from isdmae.volume import Array, Volume, to_lps_order
 
-from .config import LabelSource, PrepareConfig, ScanSource
+from .config import LabelSource, PictureSet, PrepareConfig, ScanSource
+from .crops import unpacked
 from .data import ManifestEntry
 from .lung_truth import lung_truth
+from .pictures import PictureStack, read_stack, stacks_of
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,10 @@ def prepare(config: PrepareConfig) -> Path:
             entries.append(_prepare_scan(scan, config))
         except IsdmaeError as error:
             skipped.append(f"{scan.id}: {error}")
+    for source in config.pictures:
+        made, refused = _prepare_pictures(source, config)
+        entries += made
+        skipped += refused
     entries += [_prepare_phantom(number, config) for number in range(config.phantoms)]
     for line in skipped:
         log.warning("skipped %s", line)
@@ -68,7 +74,7 @@ def prepare(config: PrepareConfig) -> Path:
     if skipped:
         raise InputError(
             "scans-skipped",
-            f"{len(skipped)} of {len(config.scans)} scans were left out of {manifest}.",
+            f"{len(skipped)} of {len(skipped) + len(entries)} scans were left out of {manifest}.",
             "They are named above; mend or remove them.",
         )
     return manifest
@@ -77,8 +83,55 @@ def prepare(config: PrepareConfig) -> Path:
 def _prepare_scan(scan: ScanSource, config: PrepareConfig) -> ManifestEntry:
     path = config.data / scan.image
     ct, _ = prepare_hu(io.read(path).volume)
+    names = () if scan.label is None else label_names(scan.label)
     truth = None if scan.label is None else read_truth(ct, scan.label, config.data)
-    return _store(ct, truth, config, scan, path)
+    return _store(ct, truth, names, config, scan, path)
+
+
+def _prepare_pictures(
+    source: PictureSet, config: PrepareConfig
+) -> tuple[list[ManifestEntry], list[str]]:
+    """Prepare every stack of a set; returns the entries, and in words what was left out."""
+    if source.images.suffix == ".npz":
+        source = unpacked(source, config.data, config.out)
+    stacks = stacks_of(source, config.data)
+    pictures = sum(len(stack.images) for stack in stacks)
+    entries, skipped = [], []
+    for stack in tqdm(stacks, desc=source.id, unit="case"):
+        weight = source.weight * len(stack.images) / pictures
+        try:
+            entries.append(_store_pictures(stack, source.licence, weight, config))
+        except IsdmaeError as error:
+            skipped.append(f"{stack.id}: {error}")
+    return entries, skipped
+
+
+def _store_pictures(
+    stack: PictureStack, licence: str, weight: float, config: PrepareConfig
+) -> ManifestEntry:
+    images, labels = read_stack(stack)
+    folder = config.out / stack.id
+    folder.mkdir(parents=True, exist_ok=True)
+    _save(folder / "image.npy", images)
+    names = tuple(stack.masks)
+    if names:
+        _save(folder / "label.npy", labels)
+        _write_truth(folder / "truth.nrrd", Volume(array=labels, is_hu=False), names)
+    return ManifestEntry(
+        id=stack.id,
+        patient=stack.patient,
+        licence=licence,
+        sources=tuple(str(path.resolve()) for path in stack.images),
+        is_hu=False,
+        image=f"{stack.id}/image.npy",
+        label=f"{stack.id}/label.npy" if names else None,
+        labels=names,
+        truth=f"{stack.id}/truth.nrrd" if names else None,
+        shape=images.shape,
+        spacing_mm=(1.0, 1.0, 1.0),
+        sha256=hashlib.sha256(images.tobytes()).hexdigest(),
+        weight=weight,
+    )
 
 
 def _prepare_phantom(number: int, config: PrepareConfig) -> ManifestEntry:
@@ -90,11 +143,24 @@ def _prepare_phantom(number: int, config: PrepareConfig) -> ManifestEntry:
     scan = ScanSource(
         id=name, patient=name, image=path, licence="none", weight=config.phantom_weight
     )
-    return _store(phantom.ct, phantom.lungs, config, scan, path)
+    if not config.phantom_lesions:
+        names = tuple(label.name for label in LUNGS)
+        return _store(phantom.ct, phantom.lungs, names, config, scan, path)
+    kinds = (GROUND_GLASS.value, CONSOLIDATION.value)
+    lesions = np.isin(phantom.lesions.array, kinds).astype(np.uint8)
+    return _store(phantom.ct, phantom.ct.with_array(lesions), (LESION.name,), config, scan, path)
+
+
+def label_names(source: LabelSource) -> tuple[str, ...]:
+    """Return the names of the cached label values 1, 2, ...; the classical method finds lungs."""
+    lungs = tuple(label.name for label in LUNGS)
+    if source.path is None or set(source.values) <= set(lungs):
+        return lungs
+    return tuple(source.values)
 
 
 def read_truth(ct: Volume, source: LabelSource, data: Path) -> Volume:
-    """Return the lung truth of ``ct`` (1 = left, 2 = right), uint8 on its own grid."""
+    """Return the truth of ``ct`` on its own grid, uint8: value n is the n-th of `label_names`."""
     if source.path is None:
         return lung_truth(ct)
     file = io.read(data / source.path).volume
@@ -108,8 +174,8 @@ def read_truth(ct: Volume, source: LabelSource, data: Path) -> Volume:
     if source.bits is not None:
         values &= source.bits
     truth = np.zeros(ct.shape, np.uint8)
-    for label in LUNGS:
-        truth[np.isin(values, source.values.get(label.name, ()))] = label.value
+    for number, name in enumerate(label_names(source), start=1):
+        truth[np.isin(values, source.values.get(name, ()))] = number
     if not truth.any():
         raise InputError(
             "empty-label", f"{source.path.name} holds none of the labels.", "Check its values."
@@ -118,7 +184,12 @@ def read_truth(ct: Volume, source: LabelSource, data: Path) -> Volume:
 
 
 def _store(
-    ct: Volume, truth: Volume | None, config: PrepareConfig, scan: ScanSource, source: Path
+    ct: Volume,
+    truth: Volume | None,
+    names: tuple[str, ...],
+    config: PrepareConfig,
+    scan: ScanSource,
+    source: Path,
 ) -> ManifestEntry:
     folder = config.out / scan.id
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,14 +199,16 @@ def _store(
     if truth is not None:
         labels = resample_labels(turned.with_array(order.apply(truth.array)), config.preprocess)
         _save(folder / "label.npy", labels)
-        io.write_labelmap(folder / "truth.nrrd", truth, LUNGS, overwrite=True)
+        _write_truth(folder / "truth.nrrd", truth, names)
     return ManifestEntry(
         id=scan.id,
         patient=scan.patient,
         licence=scan.licence,
-        source=str(source.resolve()),
+        sources=(str(source.resolve()),),
         image=f"{scan.id}/image.npy",
         label=None if truth is None else f"{scan.id}/label.npy",
+        labels=names,
+        free_of=scan.free_of,
         truth=None if truth is None else f"{scan.id}/truth.nrrd",
         shape=image.shape,
         spacing_mm=turned.spacing_mm,
@@ -143,6 +216,11 @@ def _store(
         weight=scan.weight,
         in_plane_spacing_mm=config.preprocess.in_plane_spacing_mm,
     )
+
+
+def _write_truth(path: Path, truth: Volume, names: tuple[str, ...]) -> None:
+    labels = [make_label(name, number) for number, name in enumerate(names, start=1)]
+    io.write_labelmap(path, truth, labels, overwrite=True)
 
 
 def resample_slices(ct: Volume, config: PreprocessConfig) -> Array:
