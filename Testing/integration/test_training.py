@@ -34,7 +34,7 @@ from isdmae_train.config import (
     PretrainConfig,
     load_recipe,
 )
-from isdmae_train.data import SliceDataset, read_manifest
+from isdmae_train.data import SliceDataset, has_truth, read_manifest
 from tiny_model import tiny_info
 
 # Not smaller: PyTorch 2.13 on some processors crashes in the backward pass of a 1 x 1 convolution
