@@ -126,6 +126,42 @@ def test_no_run_sees_the_held_out_patients(data: Path, tmp_path: Path) -> None:
     assert [one.data.hold_out for one in pretrainings.values()] == [()]
 
 
+def test_later_entries_win_and_what_the_comparison_fixes_cannot_be_changed(
+    data: Path, tmp_path: Path
+) -> None:
+    entries = read_manifest(data / "cache" / "manifest.jsonl")
+    ways = {
+        "none": {},
+        "wide": {"pretrain": "pretrain/isd-mae", "pretrain_with": {"size": "B"},
+                 "finetune_with": {"loop": {"weight_decay": 0.5, "seed": 9, "steps": 9}}},
+        "started": {"finetune_with": {"start": "runs/lungs/refine"}},
+    }  # fmt: skip
+    smoke = {"pretrain_steps": 2, "finetune_steps": 30, "folds": 2, "seeds": [3],
+             "common": {"loop": {"batch": 5}, "data": {"any_slice": 0.5}}}  # fmt: skip
+    path = recipe(data, tmp_path / "a", recipes=ways, budgets={"smoke": smoke},
+                  finetune={"loop": {"batch": 4, "weight_decay": 0.2}})  # fmt: skip
+    parts = {
+        part.recipe: part
+        for part in parts_of(load_comparison(CompareOptions(recipe=path)), entries)
+    }
+    none, wide = parts["none"].finetune, parts["wide"].finetune
+    assert (none.loop.batch, none.loop.weight_decay, wide.loop.weight_decay) == (5, 0.2, 0.5)
+    assert {(one.finetune.loop.seed, one.finetune.loop.steps) for one in parts.values()} == {
+        (3, 30)
+    }
+    assert none.loop.warm_up == 3, "shortened to a tenth of the steps"
+    assert (none.size, wide.size) == ("S", "B"), "the network is that of the pre-training"
+    assert (none.data.size, none.data.any_slice) == (32, 0.5)
+    assert parts["started"].finetune.start == Path("runs/lungs/refine")
+    assert none.start is None
+    only = recipe(
+        data, tmp_path / "b", recipes=ways, budgets={"smoke": {**smoke, "recipes": ["none"]}}
+    )
+    assert {
+        part.recipe for part in parts_of(load_comparison(CompareOptions(recipe=only)), entries)
+    } == {"none"}
+
+
 def test_interrupted_anywhere_and_resumed_it_writes_the_same_table(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +233,8 @@ def test_a_part_that_diverges_is_named_and_the_others_go_on(data: Path, tmp_path
     ("changes", "message"),
     [
         ({"baseline": "other"}, "the recipes are none, isd-mae, isd-mae-slow, not 'other'"),
+        ({"budgets": {"smoke": {"pretrain_steps": 1, "finetune_steps": 1, "recipes": ["x"]}}},
+         "not 'x'"),
         ({"budget": "cloud"}, "the budgets are smoke, not 'cloud'"),
         ({"labels": []}, "labels names one at least"),
         ({"labels": ["nodule"]}, "No scan has the labels nodule"),

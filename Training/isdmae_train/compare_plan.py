@@ -116,7 +116,7 @@ def parts_of(config: CompareConfig, entries: Sequence[ManifestEntry]) -> list[Pa
         for seed in budget.seeds
         for fold in folds
         for share in budget.shares
-        for name in config.recipes
+        for name in budget.recipes or config.recipes
     ]
 
 
@@ -206,15 +206,16 @@ def _finetune(
     }
     if share < 1:
         data["label_share"] = share
-    run = {
+    run: dict[str, Any] = {
         "out": str(out / "finetune"),
-        "start": None if pretrain is None else str(pretrain.out),
         "labels": list(config.labels),
         "data": data,
         "loop": {"steps": budget.finetune_steps, "seed": seed},
     }
+    if pretrain is not None:
+        run["start"] = str(pretrain.out)
     layers = (
-        _network(pretrain), config.common, config.finetune, budget.common, recipe.finetune_with
+        config.common, config.finetune, budget.common, _network(pretrain), recipe.finetune_with
     )  # fmt: skip
     return _warmed_up(_read(FinetuneConfig, f"fine-tuning of {name}", *layers, run))
 
