@@ -18,7 +18,7 @@ from .errors import InputError
 from .labels import Label, check_unique
 from .networks.unet import UNetConfig
 from .postprocess import PostprocessConfig
-from .preprocess import PreprocessConfig
+from .preprocess import PreprocessConfig, check_cubes
 from .schema import from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class BundleInfo:
     network: UNetConfig
     preprocess: PreprocessConfig
     postprocess: PostprocessConfig
+    views: tuple[Literal["axial", "coronal", "sagittal"], ...] = ("axial",)
+    """2D: the views that are averaged unless the user says otherwise."""
     training_sets: tuple[TrainingSet, ...]
     results: tuple[Result, ...] = ()
     command: str = ""
@@ -95,6 +97,10 @@ class BundleInfo:
             raise ValueError("name, title or description holds control characters")
         if self.network.in_channels != self.preprocess.channel_count(self.network.spatial_dims):
             raise ValueError("the network's input channels differ from the preprocessing's")
+        if not self.views or len(set(self.views)) != len(self.views):
+            raise ValueError(f"views are one or more different ones, not {self.views}")
+        if self.network.spatial_dims == 3:
+            check_cubes(self.preprocess, self.network.stride)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,15 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument("--model", default="lungs", help="name or folder of a model")
     predict.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     predict.add_argument("--precision", default="auto", choices=("auto", "float32"))
+    predict.add_argument(
+        "--views",
+        nargs="+",
+        choices=("axial", "coronal", "sagittal"),
+        help="views of a 2D model to average (default: what the model says)",
+    )
+    predict.add_argument(
+        "--mirror", action="store_true", help="average with the mirror image: twice the time"
+    )
     predict.add_argument("--preview", type=Path, help="PNG with the outlines on the CT")
     predict.add_argument("--report", type=Path, help="JSON with volumes, versions and times")
     predict.add_argument("--series-uid", help="which DICOM series of the folder")
@@ -119,6 +128,8 @@ def _predict(options: argparse.Namespace) -> int:
         model=options.model,
         device=options.device,
         precision=options.precision,
+        views=tuple(options.views) if options.views else None,
+        mirror=options.mirror,
         preview=options.preview,
         report=options.report,
         series_uid=options.series_uid,

@@ -1,42 +1,26 @@
-"""From a volume and a model to a labelmap on the volume's own grid.
-
-Shapes: B batch of axial slices, C channels or classes, H W pixels.
-"""
+"""From a volume and a model to a labelmap on the volume's own grid."""
 
 from __future__ import annotations
 
-import logging
-import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .bundle import Bundle, find_bundle
 from .checks import Notice, prepare_hu
-from .device import DeviceChoice, choose_device, has_bf16
-from .errors import Cancelled, InputError, ResourceError, says_memory_is_short
+from .compute import LoadedNetwork, Progress, Stop, Watcher, available_threads
+from .device import DeviceChoice
+from .errors import Cancelled, InputError
 from .labels import LEFT, RIGHT, Label
-from .networks.blocks import fuse_for_prediction
 from .postprocess import CleaningCounts, clean, volumes_ml
-from .preprocess import AIR_HU, SliceGrid, hu_to_pictures, slice_batch, to_channels
 from .region import Region
+from .slicewise import label_slices
+from .sliding import label_cubes
+from .views import View, label_views, usable_views
 from .volume import Array, Volume, to_lps_order
-
-log = logging.getLogger(__name__)
-
-Progress = Callable[[str, float], None]
-"""Called with the stage and the share of all work that is done, 0..1."""
-Stop = Callable[[], bool]
-"""Asked between batches; True cancels."""
-
-CPU_BATCH = 4
-GPU_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +41,9 @@ class Segmentation:
     precision: str
     threads: int
     cleaning: CleaningCounts
-
-
-@dataclass
-class Stopwatch:
-    """Seconds spent in each named stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+    views: tuple[View, ...]
+    """The views that were averaged; of a 3D model none."""
+    mirror: bool
 
 
 class Predictor:
@@ -86,28 +57,57 @@ class Predictor:
         "auto", "cpu", "cuda" or "mps".
     precision : str
         "auto" computes the network in bfloat16 where the hardware has it; "float32" never does.
+    views : sequence of str, optional
+        2D models: "axial", "coronal", "sagittal", those whose results are averaged; by default
+        what the model says. Left out where slices are too thick for them.
+    mirror : bool
+        Average with the result for the mirror image, left and right labels changed back; twice
+        the time.
+    overlap : float
+        3D models: share of a cube, 0 up to below 1, that the next one covers, too.
+
+    Raises
+    ------
+    InputError
+        Where there is no such model, or it does not fit the views.
     """
 
     def __init__(
-        self, model: str | Path = "lungs", *, device: str = "auto", precision: str = "auto"
+        self,
+        model: str | Path = "lungs",
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        views: Sequence[View] | None = None,
+        mirror: bool = False,
+        overlap: float = 0.5,
     ) -> None:
         if precision not in ("auto", "float32"):
             raise ValueError(f"Unknown precision '{precision}': 'auto' or 'float32'.")
+        if not 0.0 <= overlap < 1.0:
+            raise ValueError(f"An overlap lies in 0 up to below 1, not {overlap}.")
         self.bundle = find_bundle(model)
-        if self.bundle.info.network.spatial_dims != 2:
-            raise InputError(
-                "not-2d", "This version predicts with 2D models only.", "Choose a 2D model."
-            )
-        self.device = choose_device(device)
-        self._wish = precision
-        self._network = fuse_for_prediction(self.bundle.load_network())
-        self._place(self.device)
+        self.views = self._views(self.bundle.info.views if views is None else tuple(views))
+        self.overlap = overlap
+        self.network = LoadedNetwork(self.bundle, device, precision, mirror=mirror)
 
-    def _place(self, choice: DeviceChoice) -> None:
-        self.device = choice
-        half = self._wish == "auto" and has_bf16(choice.device)
-        self.dtype = torch.bfloat16 if half else torch.float32
-        self._network.to(choice.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    @property
+    def device(self) -> DeviceChoice:
+        """Where it computes at the moment."""
+        return self.network.device
+
+    def _views(self, views: tuple[View, ...]) -> tuple[View, ...]:
+        if self.bundle.info.network.spatial_dims == 3:
+            if set(views) - {"axial"}:
+                raise InputError(
+                    "views-of-3d",
+                    "A 3D model sees all directions at once; it has no other views.",
+                    "Leave the views out, or choose a 2D model.",
+                )
+            return ()
+        if not views or len(set(views)) != len(views):
+            raise ValueError(f"Views are one or more different ones, not {views}.")
+        return views
 
     def segment(
         self,
@@ -123,10 +123,11 @@ class Predictor:
         Parameters
         ----------
         volume : Volume
-            A CT in HU, or a picture (one slice, ``is_hu`` False).
+            A CT in HU, or a picture or a stack of pictures (``is_hu`` False).
         region : Region, optional
-            Label nothing outside it. Only the slices that it meets are computed, each as a whole,
-            so the network sees what lies around the region.
+            Label nothing outside it. Only the slices that it meets are computed, each as a whole
+            (3D: the region and half a cube about it), so the network sees what lies around the
+            region. Several views are computed of the whole scan.
         force : bool
             Skip the check that the values are HU.
         progress, stop : callable, optional
@@ -142,12 +143,14 @@ class Predictor:
         InputError
             Where a check refuses the volume or the model does not take its kind.
         ResourceError
-            Where the memory is not enough even for one slice.
+            Where the memory is not enough even for one slice, or one cube.
         Cancelled
             Where ``stop`` said so.
         """
-        report = progress or (lambda stage, share: None)
-        watch = Stopwatch()
+        watcher = Watcher(
+            progress=progress or (lambda stage, share: None), stop=stop or (lambda: False)
+        )
+        report, watch = watcher.progress, watcher.watch
         threads = available_threads()
         torch.set_num_threads(threads)
         with watch("check and orient"):
@@ -155,7 +158,8 @@ class Predictor:
             checked, notices = prepare_hu(volume, force=force) if volume.is_hu else (volume, [])
             turned, order = to_lps_order(checked)
             span = slice(0, len(turned.array)) if region is None else region.box(turned)[0]
-        labels = self._label_slices(turned, span, watch, report, stop or (lambda: False))
+            views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
+        labels = self._label(turned, span, region, views, watcher)
         with watch("clean"):
             report("clean", 0.95)
             cleaned, counts = clean(
@@ -178,13 +182,29 @@ class Predictor:
             volumes_ml=volumes_ml(labelmap, self.bundle.info.labels),
             status="done" if back.any() else "empty",
             bundle=self.bundle,
-            notices=(*notices, *result_notices(cleaned, self.bundle.info.labels)),
+            notices=(*notices, *left_out, *result_notices(cleaned, self.bundle.info.labels)),
             seconds={stage: round(spent, 3) for stage, spent in watch.seconds.items()},
             device=self.device,
-            precision=str(self.dtype).removeprefix("torch."),
+            precision=str(self.network.dtype).removeprefix("torch."),
             threads=threads,
             cleaning=counts,
+            views=views,
+            mirror=self.network.mirror,
         )
+
+    def _label(
+        self,
+        turned: Volume,
+        span: slice,
+        region: Region | None,
+        views: tuple[View, ...],
+        watcher: Watcher,
+    ) -> Array:
+        if self.network.dims == 3:
+            return label_cubes(turned, region, self.network, watcher, overlap=self.overlap)
+        if views == ("axial",):
+            return label_slices(turned, span, self.network, watcher)
+        return label_views(turned, views, self.network, watcher)
 
     def _refuse_kind(self, volume: Volume) -> None:
         kind = "ct" if volume.is_hu else "picture"
@@ -194,66 +214,6 @@ class Predictor:
                 f"The model '{self.bundle.info.name}' does not take a {kind}.",
                 f"Give it a {' or a '.join(self.bundle.info.takes)}, or choose another model.",
             )
-
-    def _label_slices(
-        self, turned: Volume, span: slice, watch: Stopwatch, report: Progress, stop: Stop
-    ) -> Array:
-        grid = SliceGrid.of(turned, self.bundle.info.preprocess, self.bundle.info.network.stride)
-        labels = np.zeros(turned.shape, dtype=np.uint8)
-        batch = CPU_BATCH if self.device.device.type == "cpu" else GPU_BATCH
-        start = span.start
-        while start < span.stop:
-            if stop():
-                raise Cancelled()
-            done = (start - span.start) / (span.stop - span.start)
-            report("segment", 0.05 + 0.9 * done)
-            end = min(span.stop, start + batch)
-            try:
-                labels[start:end] = self._label_batch(turned, grid, start, end, watch)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                batch = self._make_room(batch)
-                continue
-            start = end
-        return labels
-
-    @torch.inference_mode()
-    def _label_batch(
-        self, turned: Volume, grid: SliceGrid, start: int, end: int, watch: Stopwatch
-    ) -> Array:
-        with watch("prepare slices"):
-            slices = slice_batch(turned, start, end).to(self.device.device)
-            resampled = grid.forward(slices, AIR_HU if turned.is_hu else 0.0)
-            as_picture = turned.is_hu and self.bundle.info.preprocess.ct_as_picture
-            if as_picture:
-                resampled = hu_to_pictures(resampled)
-            is_hu = turned.is_hu and not as_picture
-            channels = to_channels(resampled, is_hu, self.bundle.info.preprocess)
-            channels = channels.to(self.dtype, memory_format=torch.channels_last)
-        with watch("network"):
-            logits: Tensor = self._network(channels)
-        with watch("back to the grid"):
-            result: Array = grid.back(logits.float()).argmax(dim=1).to(torch.uint8).cpu().numpy()
-        return result
-
-    def _make_room(self, batch: int) -> int:
-        """Go one step down the ladder: half the batch, then from the GPU to the CPU."""
-        if self.device.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if batch > 1:
-            log.warning("memory is short: %d instead of %d slices at once", batch // 2, batch)
-            return batch // 2
-        if self.device.device.type != "cpu":
-            reason = f"the {self.device.device.type} memory is too small; going on with the CPU"
-            log.warning("%s", reason)
-            self._place(DeviceChoice(torch.device("cpu"), reason))
-            return CPU_BATCH
-        raise ResourceError(
-            "out-of-memory",
-            "The memory is not enough for a single slice.",
-            "Close other programs, or crop the scan.",
-        )
 
 
 def segment(
@@ -313,15 +273,3 @@ def result_notices(labelmap: Volume, labels: tuple[Label, ...]) -> list[Notice]:
             )
         ]
     return []
-
-
-def available_threads() -> int:
-    """Return the number of processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell memory exhaustion from every other error, on the CPU and on GPUs."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or says_memory_is_short(error)

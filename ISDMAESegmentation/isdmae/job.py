@@ -15,14 +15,16 @@ from . import __version__
 from .atomic import atomic_path, refuse_target, suffix_of, write_text_atomic
 from .bundle import find_bundle
 from .checks import AIR_HU, Notice
+from .compute import Progress, Stop, Stopwatch
 from .errors import Cancelled, InputError
-from .inference import Predictor, Progress, Segmentation, Stop, Stopwatch
+from .inference import Predictor, Segmentation
 from .io import ReadResult, read, write_labelmap
 from .labelmap_file import VOLUME_SUFFIXES, refuse_suffix
 from .postprocess import bounding_box
 from .preview import write_preview
 from .region import Region
 from .schema import to_plain
+from .views import View
 from .volume import Array, Volume
 
 
@@ -41,6 +43,10 @@ class PredictJob:
     precision: Literal["auto", "float32"] = "auto"
     preview: Path | None = None
     report: Path | None = None
+    views: tuple[View, ...] | None = None
+    """Views to average; by default what the model says."""
+    mirror: bool = False
+    """Average with the result for the mirror image."""
     region: Region | None = None
     """Segment this part of the scan only."""
     series_uid: str | None = None
@@ -57,14 +63,23 @@ class Runner:
     """Runs jobs one after the other and keeps the last model loaded."""
 
     def __init__(self) -> None:
-        self._key: tuple[str, str, str] | None = None
+        self._key: tuple[object, ...] | None = None
         self._predictor: Predictor | None = None
 
-    def predictor(self, model: str, device: str, precision: str) -> Predictor:
+    def predictor(
+        self,
+        model: str,
+        device: str,
+        precision: str,
+        views: tuple[View, ...] | None = None,
+        mirror: bool = False,
+    ) -> Predictor:
         """Return the model on the device, loaded now or before."""
-        key = (str(find_bundle(model).folder.resolve()), device, precision)
+        key = (str(find_bundle(model).folder.resolve()), device, precision, views, mirror)
         if self._predictor is None or key != self._key:
-            self._predictor = Predictor(model, device=device, precision=precision)
+            self._predictor = Predictor(
+                model, device=device, precision=precision, views=views, mirror=mirror
+            )
             self._key = key
         return self._predictor
 
@@ -86,7 +101,7 @@ class Runner:
         report = progress or (lambda stage, share: None)
         with watch("load model"):
             report("load model", 0.0)
-            predictor = self.predictor(job.model, job.device, job.precision)
+            predictor = self.predictor(job.model, job.device, job.precision, job.views, job.mirror)
         with watch("read"):
             report("read", 0.01)
             scan = read(job.input, series_uid=job.series_uid, allow_gaps=job.allow_gaps)
@@ -218,6 +233,8 @@ def make_report(
             "force": job.force,
             "allow_gaps": job.allow_gaps,
             "region": to_plain(job.region),
+            "views": list(result.views),
+            "mirror": result.mirror,
         },
         "machine": {
             "device": str(result.device.device),

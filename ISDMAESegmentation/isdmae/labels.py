@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 CONTEXT_NAME = "ISD-MAE"
@@ -137,6 +137,31 @@ def make_label(name: str, value: int) -> Label:
         return replace(KNOWN[name], value=value)
     colour = OTHER_COLOURS[value % len(OTHER_COLOURS)]
     return Label(value=value, name=name, colour=colour, category=TISSUE, type=TISSUE)
+
+
+def mirrored_classes(labels: Sequence[Label]) -> list[int]:
+    """Return each class's class in a mirror image, background first; labels count 1, 2, ...
+
+    Examples
+    --------
+    >>> mirrored_classes((make_label("trachea", 1), LEFT_LUNG, RIGHT_LUNG))
+    [0, 1, 3, 2]
+    """
+    numbers = {label.name: number for number, label in enumerate(labels, start=1)}
+    twins = [numbers.get(mirrored_name(name), number) for name, number in numbers.items()]
+    return [0, *twins]
+
+
+def mirrored_name(name: str) -> str:
+    """Return the name of the structure on the other side.
+
+    Examples
+    --------
+    >>> mirrored_name("left upper lobe"), mirrored_name("lesion")
+    ('right upper lobe', 'lesion')
+    """
+    side, space, rest = name.partition(" ")
+    return {"left": "right", "right": "left"}.get(side, side) + space + rest
 
 
 def check_unique(labels: Iterable[Label]) -> tuple[Label, ...]:

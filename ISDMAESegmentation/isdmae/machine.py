@@ -10,8 +10,8 @@ import torch
 
 from . import __version__
 from .bundle import list_bundles, models_folders
+from .compute import available_threads
 from .device import GPUS, choose_device, has_bf16, why_not
-from .inference import available_threads
 
 
 def describe() -> dict[str, Any]:

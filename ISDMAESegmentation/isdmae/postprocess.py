@@ -87,7 +87,7 @@ def clean(
 def smallest_voxels(labelmap: Volume, config: PostprocessConfig, slices: int) -> float:
     """Return the size in voxels under which a part is a speck; see `PostprocessConfig`."""
     if not labelmap.is_hu:
-        return config.smallest_share * labelmap.array.size
+        return config.smallest_share * labelmap.shape[1] * labelmap.shape[2]
     ball_mm3 = 1000 * config.smallest_ml
     radius_mm: float = (3 * ball_mm3 / (4 * math.pi)) ** (1 / 3)
     disc_mm3 = math.pi * radius_mm**2 * slices * labelmap.spacing_mm[2]

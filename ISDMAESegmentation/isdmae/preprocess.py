@@ -1,9 +1,9 @@
-"""From a volume to what a network sees, and the exact way back.
+"""From resampled images to the channels that a network sees.
 
 Source of the channels: arXiv 2411.13198, section 3 (lung window, mediastinal window, edge image);
 the edges are signed float Sobel derivatives, one for each spatial axis.
 
-Shapes: B batch of slices, C channels, H W voxels; S the spatial axes in general.
+Shapes: B batch, C channels, N a slice and its neighbours, S spatial axes ((H, W) or (D, H, W)).
 """
 
 from __future__ import annotations
@@ -15,13 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .equalise import equalise_slices
-from .errors import InputError
-from .volume import Volume
 
 AIR_HU = -1024.0
 BRIGHTEST_HU = 1500.0
 CLIP_LIMIT = 7.0
-MOST_PIXELS = 4096**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +39,13 @@ class PreprocessConfig:
     ct_as_picture : bool
         Bring the slices of a CT to ``picture_size`` and to equalised grey values, as the 8-bit
         pictures are that the network learnt from (see `hu_to_pictures`).
+    neighbours : int
+        A 2D network also sees this many slices above and below, in every window (2.5D).
+    slice_spacing_mm : float, optional
+        3D: the slices of a CT are resampled to about this distance; 2D: about this distance lies
+        between neighbours. Without one, and for pictures, slices stay as they are.
+    roi_size : tuple of int
+        3D: voxels (D, H, W) of the cubes that the network learns from and works on.
     """
 
     in_plane_spacing_mm: float = 1.5
@@ -49,6 +53,9 @@ class PreprocessConfig:
     windows_hu: tuple[tuple[float, float], ...] = ((-500.0, 1200.0), (30.0, 300.0))
     edges: bool = True
     ct_as_picture: bool = False
+    neighbours: int = 0
+    slice_spacing_mm: float | None = None
+    roi_size: tuple[int, int, int] = (32, 128, 128)
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.in_plane_spacing_mm <= 20.0:
@@ -57,9 +64,23 @@ class PreprocessConfig:
             raise ValueError(f"A picture size of {self.picture_size} pixels is not plausible.")
         if not self.windows_hu or any(width <= 0 for _, width in self.windows_hu):
             raise ValueError("At least one window is needed, each with a positive width.")
+        if not 0 <= self.neighbours <= 8:
+            raise ValueError(f"{self.neighbours} neighbours a side are not plausible.")
+        if self.slice_spacing_mm is not None and not 0.1 <= self.slice_spacing_mm <= 20.0:
+            raise ValueError(f"A slice distance of {self.slice_spacing_mm} mm is not plausible.")
+        if not all(8 <= size <= 1024 for size in self.roi_size):
+            raise ValueError(f"Cubes of {self.roi_size} voxels are not plausible.")
 
     def channel_count(self, spatial_dims: int) -> int:
-        return len(self.windows_hu) + (spatial_dims if self.edges else 0)
+        """Return the input channels of a network; see `to_channels`."""
+        slices = 1 + 2 * self.neighbours if spatial_dims == 2 else 1
+        return slices * len(self.windows_hu) + (spatial_dims if self.edges else 0)
+
+
+def check_cubes(config: PreprocessConfig, stride: int) -> None:
+    """Raise ValueError where a 3D network of that stride cannot halve the cubes as it must."""
+    if any(size % stride for size in config.roi_size):
+        raise ValueError(f"roi_size {config.roi_size} must be multiples of {stride}.")
 
 
 def to_channels(image: Tensor, is_hu: Tensor | bool, config: PreprocessConfig) -> Tensor:
@@ -68,7 +89,8 @@ def to_channels(image: Tensor, is_hu: Tensor | bool, config: PreprocessConfig) -
     Parameters
     ----------
     image : Tensor
-        float32 (B, 1, \\*S): HU where ``is_hu``, else grey values in 0..1.
+        float32 (B, 1, \\*S): HU where ``is_hu``, else grey values in 0..1. With neighbours
+        (B, N, H, W), N odd, a slice between those below and above it.
     is_hu : bool or Tensor
         One for all, or bool (B,). A picture's grey value stands for every window.
     config : PreprocessConfig
@@ -77,8 +99,8 @@ def to_channels(image: Tensor, is_hu: Tensor | bool, config: PreprocessConfig) -
     Returns
     -------
     Tensor
-        float32 (B, C, \\*S), C = ``config.channel_count``: windows in 0..1, then the edges along
-        each spatial axis in -0.5..0.5 a pixel.
+        float32 (B, C, \\*S), C = ``config.channel_count``: windows in 0..1 (each with all
+        slices), then the edges of the middle slice along each spatial axis in -0.5..0.5 a pixel.
     """
     in_hu = torch.as_tensor(is_hu, device=image.device).reshape(-1, *[1] * (image.ndim - 1))
     windows = [
@@ -86,8 +108,14 @@ def to_channels(image: Tensor, is_hu: Tensor | bool, config: PreprocessConfig) -
         for level, width in config.windows_hu
     ]
     if config.edges:
-        windows.append(signed_edges(windows[0]))
+        windows.append(signed_edges(middle_slice(windows[0])))
     return torch.cat(windows, dim=1)
+
+
+def middle_slice(image: Tensor) -> Tensor:
+    """Return (B, 1, \\*S) of (B, N, \\*S): the slice itself, without its neighbours."""
+    middle = image.shape[1] // 2
+    return image[:, middle : middle + 1]
 
 
 def signed_edges(image: Tensor) -> Tensor:
@@ -113,67 +141,6 @@ def _sobel(padded: Tensor, derivative_axis: int) -> Tensor:
     return result
 
 
-@dataclass(frozen=True, kw_only=True)
-class SliceGrid:
-    """The in-plane grid that a 2D network works on, and the way there and back.
-
-    ``source`` is the (H, W) of the image's own slices, ``target`` the resampled (H, W) over the
-    same field of view, ``padded`` the target filled up to a multiple of the network's stride.
-    Both ways sample pixel centres of one field of view, so nothing shifts.
-    """
-
-    source: tuple[int, int]
-    target: tuple[int, int]
-    padded: tuple[int, int]
-
-    @classmethod
-    def of(cls, volume: Volume, config: PreprocessConfig, multiple: int) -> SliceGrid:
-        """Plan for a volume in LPS order (see ``isdmae.volume.to_lps_order``).
-
-        Raises
-        ------
-        InputError
-            ``too-large`` where the spacing makes a slice of over 16 million pixels.
-        """
-        source = volume.shape[1:]
-        if volume.is_hu and not config.ct_as_picture:
-            pixel = (volume.spacing_mm[1], volume.spacing_mm[0])
-            factors = [size / config.in_plane_spacing_mm for size in pixel]
-        else:
-            factors = [config.picture_size / max(source)] * 2
-        height, width = (
-            max(1, round(length * factor)) for length, factor in zip(source, factors, strict=True)
-        )
-        if height * width > MOST_PIXELS:
-            raise InputError(
-                "too-large",
-                f"A slice would have {width} x {height} pixels at the network's resolution.",
-                "Check the pixel spacing of the scan.",
-            )
-        padded = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
-        return cls(source=source, target=(height, width), padded=padded)
-
-    def forward(self, slices: Tensor, fill: float) -> Tensor:
-        """Resample float32 (B, 1, H, W) slices from ``source`` to ``padded``.
-
-        Shrinking averages (no aliasing of noise), enlarging is bilinear; the rim is ``fill``.
-        """
-        if self.target != self.source:
-            slices = F.interpolate(
-                slices, size=self.target, mode="bilinear", align_corners=False, antialias=True
-            )
-        bottom = self.padded[0] - self.target[0]
-        right = self.padded[1] - self.target[1]
-        return F.pad(slices, (0, right, 0, bottom), value=fill)
-
-    def back(self, logits: Tensor) -> Tensor:
-        """Resample float32 (B, C, H, W) logits from ``padded`` to ``source``, bilinearly."""
-        cropped = logits[..., : self.target[0], : self.target[1]]
-        if self.target == self.source:
-            return cropped
-        return F.interpolate(cropped, size=self.source, mode="bilinear", align_corners=False)
-
-
 def hu_to_pictures(slices: Tensor) -> Tensor:
     """Turn CT slices into the pictures that public 2D sets of chest CT are made of.
 
@@ -184,27 +151,15 @@ def hu_to_pictures(slices: Tensor) -> Tensor:
     Parameters
     ----------
     slices : Tensor
-        float32 (B, 1, H, W) in HU.
+        float32 (B, N, \\*S) in HU; the last two axes are a slice.
 
     Returns
     -------
     Tensor
-        float32 (B, 1, H, W) in 0..1, on the same device.
+        float32 of the same shape in 0..1, on the same device.
     """
     clipped = slices.clamp(AIR_HU, BRIGHTEST_HU)
-    low, high = clipped.amin((1, 2, 3), keepdim=True), clipped.amax((1, 2, 3), keepdim=True)
+    low, high = clipped.amin((-2, -1), keepdim=True), clipped.amax((-2, -1), keepdim=True)
     grey = ((clipped - low) * (255.0 / (high - low).clamp(min=1.0))).round().to(torch.uint8)
-    equal = equalise_slices(grey[:, 0].cpu().numpy(), clip_limit=CLIP_LIMIT)
-    return torch.from_numpy(equal)[:, None].to(slices.device).float() / 255.0
-
-
-def slice_batch(volume: Volume, start: int, stop: int) -> Tensor:
-    """Return axial slices ``start:stop`` of an LPS-ordered volume as float32 (B, 1, H, W).
-
-    HU stay HU; a picture's grey values are brought to 0..1 by its own minimum and maximum.
-    """
-    slices = torch.from_numpy(volume.array[start:stop].astype("float32"))[:, None]
-    if volume.is_hu:
-        return slices
-    low, high = float(volume.array.min()), float(volume.array.max())
-    return (slices - low) / max(high - low, 1e-6)
+    equal = equalise_slices(grey.flatten(0, -3).cpu().numpy(), clip_limit=CLIP_LIMIT)
+    return torch.from_numpy(equal).view(slices.shape).to(slices.device).float() / 255.0

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from isdmae import inference
+from isdmae import compute
 from isdmae.bundle import Bundle, write_bundle
+from isdmae.compute import is_out_of_memory
 from isdmae.errors import Cancelled, InputError, ResourceError
-from isdmae.inference import Predictor, is_out_of_memory, result_notices
+from isdmae.inference import Predictor, result_notices
 from isdmae.labels import LUNGS
 from isdmae.networks.segmenter import Segmenter
+from isdmae.networks.unet import UNetConfig
 from isdmae.phantom import Phantom
 from isdmae.region import Region
+from isdmae.schema import to_plain
 from isdmae.volume import Volume
 from tiny_model import TINY_NETWORK, tiny_info
 
@@ -50,7 +53,7 @@ def test_the_size_of_the_batch_does_not_change_the_labels(
     predictor: Predictor, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = predictor.segment(small_phantom.ct).labelmap.array
-    monkeypatch.setattr(inference, "CPU_BATCH", 3)
+    monkeypatch.setitem(compute.CPU_BATCH, 2, 3)
     assert np.mean(predictor.segment(small_phantom.ct).labelmap.array != whole) < 1e-3
 
 
@@ -63,7 +66,7 @@ def test_a_region_limits_the_labels_and_the_work(
     centre = ct.affine @ (i, j, k, 1.0)
     region = Region(centre_mm=tuple(centre[:3]), size_mm=(200.0, 200.0, 120.0))
     seen: list[int] = []
-    predictor._network.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    predictor.network._module.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     part = predictor.segment(ct, region=region).labelmap.array
     inside = region.mask(ct)
     assert not part[~inside].any()
@@ -95,14 +98,14 @@ def failing(network: Callable[..., torch.Tensor], most: int) -> Callable[..., to
 def test_with_too_little_memory_it_takes_fewer_slices_at_once(
     predictor: Predictor, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "_network", failing(predictor._network, most=1))
+    monkeypatch.setattr(predictor.network, "network", failing(predictor.network.network, 1))
     assert predictor.segment(small_phantom.ct).labelmap.same_grid(small_phantom.ct)
 
 
 def test_without_memory_for_one_slice_it_says_so(
     predictor: Predictor, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "_network", failing(predictor._network, most=0))
+    monkeypatch.setattr(predictor.network, "network", failing(predictor.network.network, 0))
     with pytest.raises(ResourceError, match="single slice") as caught:
         predictor.segment(small_phantom.ct)
     assert caught.value.exit_code == 3
@@ -120,7 +123,7 @@ def test_other_errors_pass_through(
     def broken(channels: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(predictor, "_network", broken)
+    monkeypatch.setattr(predictor.network, "network", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         predictor.segment(small_phantom.ct)
 
@@ -167,8 +170,48 @@ def test_float32_and_the_default_precision_agree(
 ) -> None:
     exact = Predictor(tiny_bundle.folder, device="cpu", precision="float32")
     quick = Predictor(tiny_bundle.folder, device="cpu")
-    assert exact.dtype == torch.float32
+    assert exact.network.dtype == torch.float32
     first, second = (p.segment(small_phantom.ct).labelmap.array for p in (exact, quick))
     assert np.mean(first == second) > 0.97
     with pytest.raises(ValueError, match="Unknown precision"):
         Predictor(tiny_bundle.folder, precision="float16")
+    with pytest.raises(ValueError, match="overlap"):
+        Predictor(tiny_bundle.folder, overlap=1.0)
+
+
+def test_a_network_that_sees_neighbours_gets_them_at_their_distance(
+    tmp_path: Path, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    preprocess = {"neighbours": 1, "edges": False, "slice_spacing_mm": 18.0}
+    network = UNetConfig(in_channels=6, widths=(4, 8, 8), blocks=(0, 1, 1))
+    info = tiny_info(network=to_plain(network), preprocess=preprocess)
+    weights = Segmenter(network, classes=3).state_dict()
+    predictor = Predictor(write_bundle(tmp_path / "m", info, weights).folder, device="cpu")
+    seen: list[torch.Tensor] = []
+    real = predictor.network.network
+
+    def record(channels: torch.Tensor) -> torch.Tensor:
+        seen.append(channels.float())
+        return real(channels)
+
+    monkeypatch.setattr(predictor.network, "network", record)
+    ct = small_phantom.ct
+    assert predictor.segment(ct).labelmap.same_grid(ct)
+    stack = torch.cat(seen)  # of each slice k: k - 2, k, k + 2 in the lung window, then again
+    assert stack.shape[:2] == (len(ct.array), 6)
+    assert torch.equal(stack[2:, 0], stack[:-2, 1])
+    assert torch.equal(stack[:-2, 2], stack[2:, 1])
+    assert torch.equal(stack[0, 0], stack[0, 1])
+    assert torch.equal(stack[-1, 2], stack[-1, 1])
+
+
+def test_a_stack_of_pictures_is_segmented_picture_by_picture(predictor: Predictor) -> None:
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (3, 40, 48)).astype(np.uint8)
+    pictures[:, 0, 0], pictures[:, 0, 1] = 0, 255  # one grey scale for all, and for each
+    stack = predictor.segment(Volume(array=pictures, is_hu=False)).labelmap.array
+    assert stack.shape == pictures.shape
+    for picture, found in zip(pictures, stack, strict=True):
+        alone = predictor.segment(Volume(array=picture[None], is_hu=False)).labelmap.array[0]
+        assert np.mean(alone != found) < 0.02

@@ -1,4 +1,4 @@
-"""Channels and the in-plane grid, there and back."""
+"""Channels: windows, edges, neighbours, pictures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import torch
 
 from isdmae.preprocess import (
     PreprocessConfig,
-    SliceGrid,
+    check_cubes,
     hu_to_pictures,
     signed_edges,
-    slice_batch,
     to_channels,
 )
-from isdmae.volume import Volume
 
 
 def test_windows_clip_to_0_and_1_at_their_ends() -> None:
@@ -59,53 +57,6 @@ def test_rising_and_falling_edges_keep_their_signs() -> None:
     assert columns.max() == -columns.min() == 0.5
 
 
-def grid_of(shape: tuple[int, int, int], pixel: float, **changes: object) -> SliceGrid:
-    volume = Volume(array=np.zeros(shape, np.int16), spacing_mm=(pixel, pixel, 2.0), **changes)
-    return SliceGrid.of(volume, PreprocessConfig(), 16)
-
-
-def test_the_grid_covers_the_same_field_of_view() -> None:
-    grid = grid_of((3, 512, 400), 0.7)
-    assert grid.target == (239, 187)
-    assert grid.padded == (240, 192)
-
-
-def test_a_picture_is_brought_to_the_picture_size_whatever_its_spacing() -> None:
-    assert grid_of((1, 300, 600), 1.0, is_hu=False).target == (128, 256)
-
-
-@pytest.mark.parametrize("pixel", [0.5, 0.7, 1.5, 4.2])
-def test_there_and_back_does_not_shift(pixel: float) -> None:
-    """A smooth bump keeps its centre of mass to a hundredth of a pixel."""
-    rows, columns = np.mgrid[:97, :83]
-    bump = np.exp(-((rows - 40.3) ** 2 + (columns - 33.7) ** 2) / (2 * (9 / pixel + 3) ** 2))
-    grid = grid_of((1, 97, 83), pixel)
-    image = torch.from_numpy(bump.astype(np.float32))[None, None]
-    back = grid.back(grid.forward(image, 0.0))[0, 0].numpy()
-    assert back.shape == bump.shape
-    for index in (rows, columns):
-        centre = (bump * index).sum() / bump.sum()
-        assert (back * index).sum() / back.sum() == pytest.approx(
-            centre, abs=0.35 * 1.5 / pixel / 10
-        )
-
-
-def test_an_unchanged_grid_returns_the_very_values() -> None:
-    grid = grid_of((1, 48, 33), 1.5)
-    image = torch.rand(2, 1, 48, 33)
-    assert grid.padded == (48, 48)
-    assert torch.equal(grid.back(grid.forward(image, -1024.0)), image)
-
-
-def test_slices_of_a_ct_stay_hu_and_a_picture_goes_to_0_to_1() -> None:
-    array = np.array([[[0, 50], [100, 200]]], np.uint8)
-    assert slice_batch(Volume(array=array), 0, 1).max() == 200
-    picture = slice_batch(Volume(array=array, is_hu=False), 0, 1)
-    assert picture.flatten().tolist() == [0.0, 0.25, 0.5, 1.0]
-    flat = Volume(array=np.full((1, 2, 2), 7), is_hu=False)
-    assert slice_batch(flat, 0, 1).abs().max() == 0
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -113,6 +64,9 @@ def test_slices_of_a_ct_stay_hu_and_a_picture_goes_to_0_to_1() -> None:
         {"picture_size": 4},
         {"windows_hu": ()},
         {"windows_hu": ((0.0, -1.0),)},
+        {"neighbours": -1},
+        {"slice_spacing_mm": 0.0},
+        {"roi_size": (1, 64, 64)},
     ],
 )
 def test_an_implausible_configuration_is_refused(changes: dict[str, object]) -> None:
@@ -133,7 +87,25 @@ def test_a_ct_becomes_pictures_as_the_published_slices_were_made() -> None:
         assert np.abs(picture * 255 - expected).max() <= 1.01
 
 
-def test_a_ct_that_goes_as_a_picture_is_brought_to_the_picture_size() -> None:
-    ct = Volume(array=np.zeros((2, 60, 80), np.int16), spacing_mm=(0.7, 0.7, 2.5))
-    config = PreprocessConfig(picture_size=40, ct_as_picture=True)
-    assert SliceGrid.of(ct, config, multiple=16).target == (30, 40)
+def test_slices_of_a_cube_become_pictures_as_they_do_alone() -> None:
+    hu = torch.from_numpy(np.random.default_rng(0).normal(-300, 400, (1, 1, 3, 32, 32))).float()
+    cube = hu_to_pictures(hu)
+    alone = [hu_to_pictures(hu[:, :, k]) for k in range(3)]
+    assert torch.equal(cube, torch.stack(alone, dim=2))
+
+
+def test_neighbours_fill_windows_and_edges_are_of_the_slice_itself() -> None:
+    config = PreprocessConfig(neighbours=1)
+    image = torch.rand(2, 3, 8, 8) * 1000 - 900
+    channels = to_channels(image, True, config)
+    assert channels.shape[1] == config.channel_count(2) == 8
+    alone = to_channels(image[:, 1:2], True, PreprocessConfig())
+    assert torch.equal(channels[:, [1, 4, 6, 7]], alone)
+    below = to_channels(image[:, :1], True, PreprocessConfig())
+    assert torch.equal(channels[:, [0, 3]], below[:, :2])
+
+
+def test_cubes_must_be_whole_strides_of_the_network() -> None:
+    check_cubes(PreprocessConfig(roi_size=(16, 64, 64)), 16)
+    with pytest.raises(ValueError, match="multiples of 16"):
+        check_cubes(PreprocessConfig(roi_size=(24, 64, 64)), 16)

@@ -17,7 +17,8 @@ import torch
 from isdmae.bundle import Bundle
 from isdmae.device import choose_device
 from isdmae.errors import InputError
-from isdmae.preprocess import AIR_HU, SliceGrid, slice_batch, to_channels
+from isdmae.grids import SliceGrid, slice_batch
+from isdmae.preprocess import AIR_HU, to_channels
 from isdmae.volume import Volume, to_lps_order
 
 from .metrics import Mask

@@ -15,9 +15,10 @@ from isdmae import io
 from isdmae.atomic import atomic_path, write_text_atomic
 from isdmae.checks import prepare_hu
 from isdmae.errors import InputError, IsdmaeError
+from isdmae.grids import SliceGrid, slice_batch
 from isdmae.labels import CONSOLIDATION, GROUND_GLASS, LESION, LUNGS, make_label
 from isdmae.phantom import PhantomConfig, make_phantom
-from isdmae.preprocess import AIR_HU, PreprocessConfig, SliceGrid, slice_batch
+from isdmae.preprocess import AIR_HU, PreprocessConfig
 from isdmae.schema import to_plain
 from isdmae.volume import Array, Volume, to_lps_order
 

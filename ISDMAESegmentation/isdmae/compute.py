@@ -1,0 +1,196 @@
+"""A model's network on a device: what it gives for an image, and what to do when memory is short.
+
+Shapes: B batch, N a slice and its neighbours, C classes, S spatial axes ((H, W) or (D, H, W)).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .bundle import Bundle
+from .device import DeviceChoice, choose_device, has_bf16
+from .errors import Cancelled, ResourceError, says_memory_is_short
+from .labels import mirrored_classes
+from .networks.blocks import fuse_for_prediction
+from .preprocess import to_channels
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, float], None]
+"""Called with the stage and the share of all work that is done, 0..1."""
+Stop = Callable[[], bool]
+"""Asked between batches; True cancels."""
+
+CPU_BATCH = {2: 4, 3: 1}
+GPU_BATCH = {2: 32, 3: 4}
+"""Slices (2D) or cubes (3D) at once."""
+MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each named stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watcher:
+    """Who is told how far a prediction is, and who may end it."""
+
+    progress: Progress = lambda stage, share: None
+    stop: Stop = lambda: False
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    def batches(
+        self,
+        network: LoadedNetwork,
+        count: int,
+        work: Callable[[int, int], None],
+        *,
+        done: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        """Call ``work(start, end)`` for all of ``count`` items, fewer at once if memory is short.
+
+        ``done`` is the share of the prediction that is done before and after.
+
+        Raises
+        ------
+        Cancelled
+            Where ``stop`` said so.
+        ResourceError
+            Where the memory is not enough for one item, even on the CPU.
+        """
+        start, batch = 0, network.batch
+        while start < count:
+            if self.stop():
+                raise Cancelled()
+            share = done[0] + (done[1] - done[0]) * start / count
+            self.progress("segment", 0.05 + 0.9 * share)
+            end = min(count, start + batch)
+            try:
+                with torch.inference_mode():
+                    work(start, end)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                batch = network.make_room(batch)
+                continue
+            start = end
+
+
+class LoadedNetwork:
+    """The network of a bundle, ready on a device.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model.
+    device, precision, mirror
+        As in `isdmae.inference.Predictor`.
+    """
+
+    def __init__(self, bundle: Bundle, device: str, precision: str, *, mirror: bool) -> None:
+        self.info = bundle.info
+        self.dims = bundle.info.network.spatial_dims
+        self.mirror = mirror
+        self.classes = len(bundle.info.labels) + 1
+        self._twins = mirrored_classes(bundle.info.labels)
+        self._wish = precision
+        self.network: Callable[[Tensor], Tensor] = fuse_for_prediction(bundle.load_network())
+        self._module = self.network
+        self._place(choose_device(device))
+
+    def _place(self, choice: DeviceChoice) -> None:
+        self.device = choice
+        half = self._wish == "auto" and has_bf16(choice.device)
+        self.dtype = torch.bfloat16 if half else torch.float32
+        self._module.to(choice.device, self.dtype, memory_format=MEMORY_FORMAT[self.dims])  # type: ignore[call-overload]
+
+    @property
+    def batch(self) -> int:
+        """How many items to begin with."""
+        return (CPU_BATCH if self.device.device.type == "cpu" else GPU_BATCH)[self.dims]
+
+    def scores(self, image: Tensor, *, is_hu: bool, mirrored: bool = True) -> Tensor:
+        """Compute what the largest of tells the class.
+
+        Parameters
+        ----------
+        image : Tensor
+            float32 (B, N, \\*S) on any device, as `isdmae.preprocess.to_channels` takes it.
+        is_hu : bool
+            Whether it is in HU.
+        mirrored : bool
+            False where the last axis does not run from right to left.
+
+        Returns
+        -------
+        Tensor
+            float32 (B, C, \\*S): logits; with ``mirror`` the mean of the probabilities for the
+            image and for its mirror image, left and right labels changed back.
+        """
+        image = image.to(self.device.device)
+        logits = self._logits(image, is_hu)
+        if not (self.mirror and mirrored):
+            return logits
+        twin = self._logits(image.flip(-1), is_hu).flip(-1)[:, self._twins]
+        return (logits.softmax(dim=1) + twin.softmax(dim=1)) / 2
+
+    def probabilities(self, image: Tensor, *, is_hu: bool, mirrored: bool = True) -> Tensor:
+        """Compute `scores` as probabilities in any case."""
+        scores = self.scores(image, is_hu=is_hu, mirrored=mirrored)
+        return scores if self.mirror and mirrored else scores.softmax(dim=1)
+
+    def _logits(self, image: Tensor, is_hu: bool) -> Tensor:
+        channels = to_channels(image, is_hu, self.info.preprocess)
+        channels = channels.to(self.dtype, memory_format=MEMORY_FORMAT[self.dims])
+        return self.network(channels).float()
+
+    def make_room(self, batch: int) -> int:
+        """Go one step down the ladder: half the batch, then from the GPU to the CPU."""
+        items, item = {2: ("slices", "slice"), 3: ("cubes", "cube")}[self.dims]
+        if self.device.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if batch > 1:
+            log.warning("memory is short: %d instead of %d %s at once", batch // 2, batch, items)
+            return batch // 2
+        if self.device.device.type != "cpu":
+            reason = f"the {self.device.device.type} memory is too small; going on with the CPU"
+            log.warning("%s", reason)
+            self._place(DeviceChoice(torch.device("cpu"), reason))
+            return self.batch
+        raise ResourceError(
+            "out-of-memory",
+            f"The memory is not enough for a single {item}.",
+            "Close other programs, or crop the scan.",
+        )
+
+
+def available_threads() -> int:
+    """Return the number of processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell memory exhaustion from every other error, on the CPU and on GPUs."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or says_memory_is_short(error)

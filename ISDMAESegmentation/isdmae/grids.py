@@ -1,0 +1,226 @@
+"""The grids that networks work on, and the exact way there and back.
+
+Shapes: B batch of slices, C channels, K slices of a scan, D H W voxels of a network's grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import InputError
+from .preprocess import AIR_HU, PreprocessConfig
+from .volume import Volume
+
+MOST_PIXELS = 4096**2
+MOST_VOXELS = 2**31 - 1
+"""On a 3D network's grid; 8 GB as float32, and the largest index that every kernel can count to."""
+AT_ONCE = 8
+"""Slices that are resampled together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceGrid:
+    """The in-plane grid that a 2D network works on, and the way there and back.
+
+    ``source`` is the (H, W) of the image's own slices, ``target`` the resampled (H, W) over the
+    same field of view, ``padded`` the target filled up to a multiple of the network's stride.
+    Both ways sample pixel centres of one field of view, so nothing shifts.
+    """
+
+    source: tuple[int, int]
+    target: tuple[int, int]
+    padded: tuple[int, int]
+
+    @classmethod
+    def of(cls, volume: Volume, config: PreprocessConfig, multiple: int) -> SliceGrid:
+        """Plan for a volume in LPS order (see ``isdmae.volume.to_lps_order``).
+
+        Raises
+        ------
+        InputError
+            ``too-large`` where the spacing makes a slice of over 16 million pixels.
+        """
+        source = volume.shape[1:]
+        if volume.is_hu and not config.ct_as_picture:
+            pixel = (volume.spacing_mm[1], volume.spacing_mm[0])
+            factors = [size / config.in_plane_spacing_mm for size in pixel]
+        else:
+            factors = [config.picture_size / max(source)] * 2
+        height, width = (
+            max(1, round(length * factor)) for length, factor in zip(source, factors, strict=True)
+        )
+        if height * width > MOST_PIXELS:
+            raise InputError(
+                "too-large",
+                f"A slice would have {width} x {height} pixels at the network's resolution.",
+                "Check the pixel spacing of the scan.",
+            )
+        padded = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
+        return cls(source=source, target=(height, width), padded=padded)
+
+    def forward(self, slices: Tensor, fill: float) -> Tensor:
+        """Resample float32 (B, 1, H, W) slices from ``source`` to ``padded``.
+
+        Shrinking averages (no aliasing of noise), enlarging is bilinear; the rim is ``fill``.
+        """
+        if self.target != self.source:
+            slices = F.interpolate(
+                slices, size=self.target, mode="bilinear", align_corners=False, antialias=True
+            )
+        bottom = self.padded[0] - self.target[0]
+        right = self.padded[1] - self.target[1]
+        return F.pad(slices, (0, right, 0, bottom), value=fill)
+
+    def back(self, logits: Tensor) -> Tensor:
+        """Resample float32 (B, C, H, W) logits from ``padded`` to ``source``, bilinearly."""
+        cropped = logits[..., : self.target[0], : self.target[1]]
+        if self.target == self.source:
+            return cropped
+        return F.interpolate(cropped, size=self.source, mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeGrid:
+    """The grid that a 3D network works on, and the way there and back.
+
+    ``source`` is the (K, H, W) of the scan, ``target`` the resampled (D, H, W) over the same field
+    of view, ``padded`` the target filled up to whole strides, and to one cube at least.
+    """
+
+    source: tuple[int, int, int]
+    target: tuple[int, int, int]
+    padded: tuple[int, int, int]
+
+    @classmethod
+    def of(
+        cls,
+        volume: Volume,
+        config: PreprocessConfig,
+        multiple: int,
+        *,
+        least: tuple[int, int, int] = (1, 1, 1),
+    ) -> VolumeGrid:
+        """Plan for a volume in LPS order, with ``padded`` no smaller than ``least``.
+
+        Raises
+        ------
+        InputError
+            ``too-large`` where the spacing makes more voxels than can be worked on.
+        """
+        plane = SliceGrid.of(volume, config, multiple)
+        depth = volume.shape[0]
+        as_ct = volume.is_hu and not config.ct_as_picture
+        if as_ct and config.slice_spacing_mm is not None:
+            depth = max(1, round(depth * volume.spacing_mm[2] / config.slice_spacing_mm))
+        target = (depth, *plane.target)
+        d, h, w = (
+            max(low, -(-size // multiple) * multiple)
+            for size, low in zip(target, least, strict=True)
+        )
+        if d * h * w > MOST_VOXELS:
+            raise InputError(
+                "too-large",
+                f"The scan would have {w} x {h} x {d} voxels at the network's resolution.",
+                "Check the spacing of the scan, or segment a part of it.",
+            )
+        return cls(source=volume.shape, target=target, padded=(d, h, w))
+
+    @property
+    def plane(self) -> SliceGrid:
+        """The grid of each slice."""
+        return SliceGrid(source=self.source[1:], target=self.target[1:], padded=self.padded[1:])
+
+    def forward(self, volume: Volume) -> Tensor:
+        """Resample to ``padded``: float32 (D, H, W), HU, or grey values in 0..1 of pictures.
+
+        Shrinking averages, enlarging is linear; the rim is air.
+        """
+        fill = AIR_HU if volume.is_hu else 0.0
+        within = SliceGrid(source=self.source[1:], target=self.target[1:], padded=self.target[1:])
+        slices = torch.empty((self.source[0], *self.target[1:]))
+        for k in range(0, self.source[0], AT_ONCE):
+            some = slice_batch(volume, k, k + AT_ONCE)
+            slices[k : k + AT_ONCE] = within.forward(some, fill)[:, 0]
+        d, h, w = (big - small for big, small in zip(self.padded, self.target, strict=True))
+        return F.pad(resample_depth(slices, self.target[0]), (0, w, 0, h, 0, d), value=fill)
+
+    def needed(self, start: int, stop: int) -> tuple[int, int]:
+        """Return which slices of the target the scan's slices ``start:stop`` are made from."""
+        position = _sample_depth(self.target[0], self.source[0])
+        return int(position[start]), min(int(position[stop - 1]) + 2, self.target[0])
+
+    def back(self, scores: Tensor, first: int, start: int, stop: int) -> Tensor:
+        """Resample scores to the scan's slices ``start:stop``, linearly along each axis.
+
+        Parameters
+        ----------
+        scores : Tensor
+            float32 (C, n, H, W), the slices ``first``, ``first + 1``, ... of ``padded``; at least
+            those that `needed` names.
+        first, start, stop : int
+            See there.
+
+        Returns
+        -------
+        Tensor
+            float32 (stop - start, C, H, W) on the source's pixels.
+        """
+        position = _sample_depth(self.target[0], self.source[0])[start:stop]
+        below = position.long()
+        share = (position - below).to(scores)[:, None, None, None]
+        above = (below + 1).clamp(max=self.target[0] - 1)
+        low, high = scores[:, below - first], scores[:, above - first]
+        return self.plane.back(torch.lerp(low.movedim(1, 0), high.movedim(1, 0), share))
+
+
+def _sample_depth(count: int, samples: int) -> Tensor:
+    """Return where the centres of ``samples`` slices lie among ``count`` of the same extent."""
+    return ((torch.arange(samples, dtype=torch.float64) + 0.5) * (count / samples) - 0.5).clamp(
+        0, count - 1
+    )
+
+
+def resample_depth(slices: Tensor, depth: int) -> Tensor:
+    """Resample float32 (K, H, W) to (``depth``, H, W); shrinking averages, enlarging is linear."""
+    count, height, width = slices.shape
+    if count == depth:
+        return slices
+    result = torch.empty((depth, height, width))
+    for row in range(height):
+        line = slices[:, row][None, None]
+        result[:, row] = F.interpolate(
+            line, size=(depth, width), mode="bilinear", align_corners=False, antialias=True
+        )[0, 0]
+    return result
+
+
+def neighbour_indices(k: int, count: int, config: PreprocessConfig, spacing_mm: float) -> list[int]:
+    """Return slice ``k`` between its neighbours, all within ``count`` slices of ``spacing_mm``.
+
+    Examples
+    --------
+    >>> neighbour_indices(1, 9, PreprocessConfig(neighbours=2), 2.5)
+    [0, 0, 1, 2, 3]
+    >>> neighbour_indices(4, 9, PreprocessConfig(neighbours=1, slice_spacing_mm=5.0), 2.5)
+    [2, 4, 6]
+    """
+    wished = config.slice_spacing_mm or spacing_mm
+    step = max(1, round(wished / spacing_mm))
+    around = range(-config.neighbours, config.neighbours + 1)
+    return [min(max(k + step * n, 0), count - 1) for n in around]
+
+
+def slice_batch(volume: Volume, start: int, stop: int) -> Tensor:
+    """Return axial slices ``start:stop`` of an LPS-ordered volume as float32 (B, 1, H, W).
+
+    HU stay HU; a picture's grey values are brought to 0..1 by its own minimum and maximum.
+    """
+    slices = torch.from_numpy(volume.array[start:stop].astype("float32"))[:, None]
+    if volume.is_hu:
+        return slices
+    low, high = float(volume.array.min()), float(volume.array.max())
+    return (slices - low) / max(high - low, 1e-6)

@@ -1,0 +1,141 @@
+"""The grids of networks, there and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from isdmae.errors import InputError
+from isdmae.grids import SliceGrid, VolumeGrid, slice_batch
+from isdmae.preprocess import PreprocessConfig
+from isdmae.volume import Volume
+
+
+def grid_of(shape: tuple[int, int, int], pixel: float, **changes: object) -> SliceGrid:
+    volume = Volume(array=np.zeros(shape, np.int16), spacing_mm=(pixel, pixel, 2.0), **changes)
+    return SliceGrid.of(volume, PreprocessConfig(), 16)
+
+
+def test_the_grid_covers_the_same_field_of_view() -> None:
+    grid = grid_of((3, 512, 400), 0.7)
+    assert grid.target == (239, 187)
+    assert grid.padded == (240, 192)
+
+
+def test_a_picture_is_brought_to_the_picture_size_whatever_its_spacing() -> None:
+    assert grid_of((1, 300, 600), 1.0, is_hu=False).target == (128, 256)
+
+
+@pytest.mark.parametrize("pixel", [0.5, 0.7, 1.5, 4.2])
+def test_there_and_back_does_not_shift(pixel: float) -> None:
+    """A smooth bump keeps its centre of mass to a hundredth of a pixel."""
+    rows, columns = np.mgrid[:97, :83]
+    bump = np.exp(-((rows - 40.3) ** 2 + (columns - 33.7) ** 2) / (2 * (9 / pixel + 3) ** 2))
+    grid = grid_of((1, 97, 83), pixel)
+    image = torch.from_numpy(bump.astype(np.float32))[None, None]
+    back = grid.back(grid.forward(image, 0.0))[0, 0].numpy()
+    assert back.shape == bump.shape
+    for index in (rows, columns):
+        centre = (bump * index).sum() / bump.sum()
+        assert (back * index).sum() / back.sum() == pytest.approx(
+            centre, abs=0.35 * 1.5 / pixel / 10
+        )
+
+
+def test_an_unchanged_grid_returns_the_very_values() -> None:
+    grid = grid_of((1, 48, 33), 1.5)
+    image = torch.rand(2, 1, 48, 33)
+    assert grid.padded == (48, 48)
+    assert torch.equal(grid.back(grid.forward(image, -1024.0)), image)
+
+
+def test_slices_of_a_ct_stay_hu_and_a_picture_goes_to_0_to_1() -> None:
+    array = np.array([[[0, 50], [100, 200]]], np.uint8)
+    assert slice_batch(Volume(array=array), 0, 1).max() == 200
+    picture = slice_batch(Volume(array=array, is_hu=False), 0, 1)
+    assert picture.flatten().tolist() == [0.0, 0.25, 0.5, 1.0]
+    flat = Volume(array=np.full((1, 2, 2), 7), is_hu=False)
+    assert slice_batch(flat, 0, 1).abs().max() == 0
+
+
+def test_a_ct_that_goes_as_a_picture_is_brought_to_the_picture_size() -> None:
+    ct = Volume(array=np.zeros((2, 60, 80), np.int16), spacing_mm=(0.7, 0.7, 2.5))
+    config = PreprocessConfig(picture_size=40, ct_as_picture=True)
+    assert SliceGrid.of(ct, config, multiple=16).target == (30, 40)
+
+
+def volume_grid(shape: tuple[int, int, int], spacing: float, **changes: object) -> VolumeGrid:
+    volume = Volume(array=np.zeros(shape, np.int16), spacing_mm=(1.5, 1.5, spacing))
+    return VolumeGrid.of(volume, PreprocessConfig(**changes), 8, least=(16, 32, 32))
+
+
+def test_a_volume_keeps_its_slices_unless_a_distance_is_wished() -> None:
+    grid = volume_grid((30, 40, 24), 5.0)
+    assert grid.target == (30, 40, 24)
+    assert grid.padded == (32, 40, 32)
+    assert volume_grid((30, 40, 24), 5.0, slice_spacing_mm=2.5).target == (60, 40, 24)
+
+
+def test_slices_of_pictures_are_never_resampled_along_the_body() -> None:
+    stack = Volume(array=np.zeros((7, 64, 32), np.uint8), is_hu=False)
+    config = PreprocessConfig(slice_spacing_mm=3.0, picture_size=128)
+    assert VolumeGrid.of(stack, config, 8).target == (7, 128, 64)
+    as_picture = PreprocessConfig(slice_spacing_mm=3.0, picture_size=128, ct_as_picture=True)
+    assert VolumeGrid.of(Volume(array=stack.array), as_picture, 8).target == (7, 128, 64)
+
+
+@pytest.mark.parametrize("spacing", [0.7, 2.5, 6.0])
+def test_a_bump_in_a_volume_does_not_shift(spacing: float) -> None:
+    places = np.mgrid[:37, :40, :44]
+    centre = (17.2, 20.6, 21.3)
+    distance = sum((axis - c) ** 2 for axis, c in zip(places, centre, strict=True))
+    bump = np.exp(-distance / (2 * 8.0**2)).astype(np.float32)
+    volume = Volume(array=bump, spacing_mm=(1.0, 1.0, spacing))
+    grid = VolumeGrid.of(volume, PreprocessConfig(slice_spacing_mm=2.0), 8)
+    image = grid.forward(volume)
+    image[grid.target[0] :] = 0
+    back = torch.cat(
+        [
+            grid.back(image[None, first:last], first, k, min(k + 5, 37))
+            for k in range(0, 37, 5)
+            for first, last in [grid.needed(k, min(k + 5, 37))]
+        ]
+    )[:, 0].numpy()
+    assert back.shape == bump.shape
+    core = np.where(bump > 0.05, back, 0)
+    expected = np.where(bump > 0.05, bump, 0)
+    for axis, _ in zip(places, centre, strict=True):
+        found = (core * axis).sum() / core.sum()
+        assert found == pytest.approx((expected * axis).sum() / expected.sum(), abs=0.1)
+
+
+def test_the_way_back_is_linear_interpolation_of_the_whole() -> None:
+    """Slab by slab gives what PyTorch gives for all at once."""
+    grid = volume_grid((50, 33, 40), 1.0, slice_spacing_mm=2.3, in_plane_spacing_mm=2.0)
+    scores = torch.rand(3, *grid.padded)
+    d, h, w = grid.target
+    whole = F.interpolate(
+        scores[None, :, :d, :h, :w], size=grid.source, mode="trilinear", align_corners=False
+    )[0]
+    for start, stop in ((0, 9), (9, 30), (30, 50)):
+        first, last = grid.needed(start, stop)
+        slab = grid.back(scores[:, first:last], first, start, stop)
+        assert torch.allclose(slab.movedim(0, 1), whole[:, start:stop], atol=1e-5)
+
+
+def test_shrinking_along_the_body_averages_noise() -> None:
+    noise = np.random.default_rng(0).normal(0, 100, (80, 16, 16)).astype(np.float32)
+    volume = Volume(array=noise, spacing_mm=(1.5, 1.5, 0.5))
+    grid = VolumeGrid.of(volume, PreprocessConfig(slice_spacing_mm=4.0), 2)
+    assert grid.target[0] == 10
+    assert float(grid.forward(volume)[:10].std()) < 45
+
+
+def test_a_volume_of_too_many_voxels_is_refused() -> None:
+    flat = np.broadcast_to(np.int16(0), (4000, 512, 512))
+    volume = Volume(array=flat, spacing_mm=(3.0, 3.0, 3.0))
+    with pytest.raises(InputError, match="4000 voxels at the network") as caught:
+        VolumeGrid.of(volume, PreprocessConfig(), 8)
+    assert caught.value.code == "too-large"
