@@ -198,8 +198,12 @@ def resample_depth(slices: Tensor, depth: int) -> Tensor:
     return result
 
 
-def neighbour_indices(k: int, count: int, config: PreprocessConfig, spacing_mm: float) -> list[int]:
+def neighbour_indices(
+    k: int, count: int, config: PreprocessConfig, spacing_mm: float | None
+) -> list[int]:
     """Return slice ``k`` between its neighbours, all within ``count`` slices of ``spacing_mm``.
+
+    Pictures have no distance: None.
 
     Examples
     --------
@@ -208,8 +212,9 @@ def neighbour_indices(k: int, count: int, config: PreprocessConfig, spacing_mm: 
     >>> neighbour_indices(4, 9, PreprocessConfig(neighbours=1, slice_spacing_mm=5.0), 2.5)
     [2, 4, 6]
     """
-    wished = config.slice_spacing_mm or spacing_mm
-    step = max(1, round(wished / spacing_mm))
+    step = 1
+    if spacing_mm is not None and config.slice_spacing_mm is not None:
+        step = max(1, round(config.slice_spacing_mm / spacing_mm))
     around = range(-config.neighbours, config.neighbours + 1)
     return [min(max(k + step * n, 0), count - 1) for n in around]
 

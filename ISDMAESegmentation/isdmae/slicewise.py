@@ -38,7 +38,8 @@ def label_slices(turned: Volume, span: slice, network: LoadedNetwork, watcher: W
 def _images(turned: Volume, grid: SliceGrid, slices: range, network: LoadedNetwork) -> Tensor:
     """Return float32 (B, N, H, W) on the network's grid and device."""
     config = network.info.preprocess
-    around = [neighbour_indices(k, len(turned.array), config, turned.spacing_mm[2]) for k in slices]
+    spacing = turned.spacing_mm[2] if turned.is_hu else None
+    around = [neighbour_indices(k, len(turned.array), config, spacing) for k in slices]
     first, last = min(map(min, around)), max(map(max, around))
     images = slice_batch(turned, first, last + 1).to(network.device.device)
     images = grid.forward(images, AIR_HU if turned.is_hu else 0.0)

@@ -24,6 +24,7 @@ from isdmae.io import read, to_sitk, write_image_atomic, write_labelmap
 from isdmae.labels import LUNGS
 from isdmae.networks import unet
 from isdmae.phantom import PhantomConfig, make_phantom
+from isdmae.preprocess import PreprocessConfig
 from isdmae_train import cli, loop
 from isdmae_train.checkpoint import list_checkpoints, read_checkpoint
 from isdmae_train.config import (
@@ -34,7 +35,8 @@ from isdmae_train.config import (
     PretrainConfig,
     load_recipe,
 )
-from isdmae_train.data import SliceDataset, has_truth, read_manifest
+from isdmae_train.data import has_truth, read_manifest
+from isdmae_train.slices import SliceDataset
 from tiny_model import tiny_info
 
 # Not smaller: PyTorch 2.13 on some processors crashes in the backward pass of a 1 x 1 convolution
@@ -200,17 +202,18 @@ def test_held_out_scans_are_never_drawn(cache: Path) -> None:
     config = DataConfig(
         manifest=cache / "manifest.jsonl", hold_out=("p0",), size=64, augment=AugmentConfig()
     )
-    dataset = SliceDataset(config, seed=0, labels=LUNG_NAMES)
+    dataset = SliceDataset(config, PreprocessConfig(), seed=0, labels=LUNG_NAMES)
     assert {str(dataset[index]["case"])[:2] for index in range(30)} == {"p1"}
     everything = DataConfig(manifest=cache / "manifest.jsonl", hold_out=("p0", "p1"))
     with pytest.raises(InputError, match="no scan that this run may use"):
-        SliceDataset(everything, seed=0, labels=LUNG_NAMES)
+        SliceDataset(everything, PreprocessConfig(), seed=0, labels=LUNG_NAMES)
 
 
 def test_an_item_depends_on_seed_and_index_alone(cache: Path) -> None:
     config = DataConfig(manifest=cache / "manifest.jsonl", size=64)
     first, again, other = (
-        SliceDataset(config, seed=seed, labels=LUNG_NAMES)[5]["image"] for seed in (0, 0, 1)
+        SliceDataset(config, PreprocessConfig(), seed=seed, labels=LUNG_NAMES)[5]["image"]
+        for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)  # type: ignore[arg-type]
     assert not torch.equal(first, other)  # type: ignore[arg-type]
@@ -252,8 +255,8 @@ def test_published_recipes_are_valid(name: str, command: str) -> None:
 def test_the_shares_of_slices_are_kept(cache: Path) -> None:
     def drawn(**shares: float) -> np.ndarray:
         config = DataConfig(manifest=cache / "manifest.jsonl", size=32, **shares)
-        dataset = SliceDataset(config, seed=0, labels=LUNG_NAMES)
-        dataset.entries, dataset.shares = dataset.entries[:1], np.ones(1)
+        dataset = SliceDataset(config, PreprocessConfig(), seed=0, labels=LUNG_NAMES)
+        dataset.scans.entries, dataset.scans.shares = dataset.scans.entries[:1], np.ones(1)
         return np.array([int(str(dataset[n]["case"])[:-1].split("[")[1]) for n in range(60)])
 
     labels = np.load(cache / "p0" / "label.npy")
@@ -303,7 +306,12 @@ def test_labels_that_no_scan_has_are_refused_before_the_work(cache: Path) -> Non
     with pytest.raises(ValueError, match="different names"):
         FinetuneConfig(labels=("lesion", "lesion"))
     with pytest.raises(InputError, match="have the labels"):
-        SliceDataset(DataConfig(manifest=cache / "manifest.jsonl"), seed=0, labels=("lesion",))
+        SliceDataset(
+            DataConfig(manifest=cache / "manifest.jsonl"),
+            PreprocessConfig(),
+            seed=0,
+            labels=("lesion",),
+        )
 
 
 def test_a_scan_that_is_free_of_a_structure_teaches_its_absence(cache: Path) -> None:

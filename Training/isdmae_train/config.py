@@ -137,11 +137,29 @@ class DataConfig:
     low_slice: float = 0.0
     """Share of slices drawn from about the lower end of the labelled span, where thin crescents of
     lung lie beside liver, stomach and bowel."""
+    planes: tuple[Literal["axial", "coronal", "sagittal"], ...] = ("axial",)
+    """2D: planes that CTs with thin slices are cut along, one drawn for each item; a model of
+    several is averaged over them (see `isdmae.views`)."""
+    foreground: float = 1 / 3
+    """3D: share of cubes about a labelled voxel; the others lie anywhere."""
+    label_share: float = 1.0
+    """Learn from this share of the labels only, above 0. Of a 3D scan single slices have labels."""
+    label_share_by: Literal["slice", "patient"] = "slice"
+    """A share of every patient's slices, or all slices of a share of the patients."""
+    label_seed: int = 0
+    """Of that choice; a larger share of the same seed holds every smaller one."""
     augment: AugmentConfig = AugmentConfig()
 
     def __post_init__(self) -> None:
         _check_share("a share of slices", self.any_slice, self.low_slice)
         _check_share("any_slice + low_slice", self.any_slice + self.low_slice)
+        _check_share("foreground", self.foreground)
+        if not 0 < self.label_share <= 1:
+            raise ValueError(f"label_share lies above 0 and up to 1, not {self.label_share}")
+        if not self.planes or len(set(self.planes)) != len(self.planes):
+            raise ValueError(f"planes are one or more different ones, not {self.planes}")
+        if self.label_share < 1 and self.label_share_by == "slice" and self.planes != ("axial",):
+            raise ValueError("a share of the axial slices has no labels in other planes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,9 +273,14 @@ class FinetuneConfig:
     data: DataConfig = DataConfig()
     loop: LoopConfig = LoopConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
+    spatial_dims: Literal[2, 3] = 2
+    encoder: Literal["residual", "bottleneck", "mit", "mednext"] = "residual"
+    """As in `PretrainConfig`; the same as that of ``start``."""
     size: Literal["S", "B", "L"] = "S"
     labels: tuple[str, ...] = ("left lung", "right lung")
     """What the network learns to find; class n is the n-th."""
+    loss: Literal["dice-ce", "dice-focal", "tversky", "boundary"] = "dice-ce"
+    """See `isdmae_train.segmentation_losses`."""
 
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) != len(self.labels) or not all(self.labels):

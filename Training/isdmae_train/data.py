@@ -1,25 +1,27 @@
-"""Training slices from the cache that `prepare` made."""
+"""The cache that `prepare` made: its manifest, its scans opened for a run, and batches."""
 
 from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from isdmae.errors import InputError
+from isdmae.preprocess import PreprocessConfig
 from isdmae.schema import from_plain
+from isdmae.volume import Array
 
-from .augment import augment_picture, augment_slice, roles_of
+from .augment import roles_of
 from .config import DataConfig, LoopConfig
+from .folds import Indices, usable_slices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +53,21 @@ class ManifestEntry:
     """Pixel size that the cache was made for; None in caches of older versions."""
 
 
-class Batch(TypedDict):
-    """``image`` float32 (B, 1, H, W), ``is_hu`` bool (B,), ``label`` int64 (B, H, W)."""
-
+class _Batch(TypedDict):
     image: Tensor
+    """float32 (B, 1, \\*S), or (B, N, H, W) of a slice between its neighbours."""
     is_hu: Tensor
+    """bool (B,)."""
     label: Tensor
+    """int64 (B, \\*S)."""
     case: list[str]
+
+
+class Batch(_Batch, total=False):
+    """What a loop gets; S is (H, W) or (D, H, W)."""
+
+    known: Tensor
+    """Cubes: bool (B, D), the slices whose labels may be used."""
 
 
 def read_manifest(path: Path) -> list[ManifestEntry]:
@@ -72,87 +82,76 @@ def read_manifest(path: Path) -> list[ManifestEntry]:
     return [from_plain(ManifestEntry, record, path.name) for record in records]
 
 
-class SliceDataset(Dataset[dict[str, object]]):
-    """Endless augmented slices: item ``index`` depends on the seed and the index alone.
+class Scans:
+    """The scans that a run may use, open: slices and cubes are cut from them.
 
-    So a run that resumes at step n sees what it would have seen, whatever the workers did.
+    Parameters
+    ----------
+    config : DataConfig
+        Which scans, and which share of their labels.
+    preprocess : PreprocessConfig
+        What the cache must have been made for.
+    labels : tuple of str
+        Only scans with truth for all of them (all scans where there are none).
+
+    Raises
+    ------
+    InputError
+        ``no-training-data`` where no scan is left, ``cache-differs`` where one has other pixels.
     """
 
-    def __init__(self, config: DataConfig, *, seed: int, labels: tuple[str, ...] = ()) -> None:
-        """Choose the entries that hold truth for all ``labels`` (all entries where there are none).
-
-        Raises
-        ------
-        InputError
-            ``no-training-data`` where none is left.
-        """
+    def __init__(
+        self, config: DataConfig, preprocess: PreprocessConfig, labels: tuple[str, ...]
+    ) -> None:
         folder = config.manifest.parent
         entries = [
             entry
             for entry in read_manifest(config.manifest)
             if entry.id not in config.hold_out and has_truth(entry, labels)
         ]
+        slices: dict[str, Indices] = {}
+        if labels and entries and config.label_share < 1:
+            slices = usable_slices(
+                entries, config.label_share, seed=config.label_seed, by=config.label_share_by
+            )
+            entries = [entry for entry in entries if len(slices[entry.id])]
         if not entries:
             raise InputError(
                 "no-training-data",
                 f"{config.manifest} lists no scan that this run may use.",
                 f"Check hold_out, and that the scans have the labels ({', '.join(labels)}).",
             )
-        self.config, self.seed, self.entries = config, seed, entries
+        _check_pixel_size(entries, preprocess.in_plane_spacing_mm)
+        self.entries = entries
         self.images = [np.load(folder / entry.image, mmap_mode="r") for entry in entries]
-        self.labels = [
+        self.truths = [
             np.load(folder / entry.label, mmap_mode="r") if entry.label else None
             for entry in entries
         ]
-        self.spans = [_labelled_span(truth) for truth in self.labels]
+        self.usable = [slices.get(entry.id) for entry in entries]
+        """Slices of each scan whose labels may be used; None: all."""
         self.roles = [roles_of(entry.labels, labels) for entry in entries]
         weights = np.array([entry.weight for entry in entries])
         self.shares = weights / weights.sum()
 
-    def check_pixel_size(self, in_plane_spacing_mm: float) -> None:
-        """Raise InputError where the cache was made for another pixel size than the run's."""
-        for entry in self.entries:
-            if entry.in_plane_spacing_mm not in (None, in_plane_spacing_mm):
-                raise InputError(
-                    "cache-differs",
-                    f"The cached scan {entry.id} has pixels of {entry.in_plane_spacing_mm} mm, the "
-                    f"run wants {in_plane_spacing_mm} mm.",
-                    "Run `isdmae-train prepare` with the same preprocessing.",
-                )
+    def draw(self, random: np.random.Generator) -> int:
+        """Draw the number of a scan, by weight."""
+        return int(random.choice(len(self.entries), p=self.shares))
 
-    def __getitem__(self, index: int) -> dict[str, object]:
-        random = np.random.default_rng([self.seed, index])
-        scan = int(random.choice(len(self.entries), p=self.shares))
-        volume, truth = self.images[scan], self.labels[scan]
-        k = int(random.integers(*self._span(scan, random)))
-        roles, size, change = self.roles[scan], self.config.size, self.config.augment
-        labels = np.zeros(volume.shape[1:], np.uint8) if truth is None else np.array(truth[k])
-        if self.entries[scan].is_hu:
-            thickness = int(random.integers(1, change.slab + 1))
-            start = max(0, k - thickness // 2)
-            slab = volume[start : start + thickness].astype(np.float32).mean(axis=0)
-            image, labels, is_hu = augment_slice(slab, labels, size, change, random, roles)
-        else:
-            picture = volume[k].astype(np.float32) / np.float32(255)
-            image, labels = augment_picture(picture, labels, size, change, random, roles)
-            is_hu = False
-        labels = roles.classes[labels]
-        return {
-            "image": torch.from_numpy(np.ascontiguousarray(image))[None],
-            "is_hu": is_hu,
-            "label": torch.from_numpy(labels.astype(np.int64)),
-            "case": f"{self.entries[scan].id}[{k}]",
-        }
+    def opened(self, scan: int) -> tuple[ManifestEntry, Array, Array | None]:
+        """Return entry, image (K, H, W) and labels of a scan; only what is indexed is read."""
+        return self.entries[scan], self.images[scan], self.truths[scan]
 
-    def _span(self, scan: int, random: np.random.Generator) -> tuple[int, int]:
-        """Return the slices to draw from: labelled ones, all, or those about the lower end."""
-        count, span = len(self.images[scan]), self.spans[scan]
-        place = random.random()
-        if span is None or place < self.config.any_slice:
-            return 0, count
-        if place < self.config.any_slice + self.config.low_slice:
-            return _lower_end(span, count)
-        return span
+
+def _check_pixel_size(entries: Sequence[ManifestEntry], in_plane_spacing_mm: float) -> None:
+    for entry in entries:
+        if entry.in_plane_spacing_mm not in (None, in_plane_spacing_mm):
+            raise InputError(
+                "cache-differs",
+                f"The cached scan {entry.id} has pixels of {entry.in_plane_spacing_mm} mm, the "
+                f"run wants {in_plane_spacing_mm} mm.",
+                "Run `isdmae-train prepare` with the same preprocessing.",
+            )
 
 
 def has_truth(entry: ManifestEntry, labels: tuple[str, ...]) -> bool:
@@ -160,21 +159,9 @@ def has_truth(entry: ManifestEntry, labels: tuple[str, ...]) -> bool:
     return set(labels) <= {*entry.labels, *entry.free_of}
 
 
-def _labelled_span(labels: npt.NDArray[np.uint8] | None) -> tuple[int, int] | None:
-    """Return first and one past last slice that holds a label, None without any."""
-    if labels is None or not labels.any():
-        return None
-    used = np.flatnonzero(labels.any(axis=(1, 2)))
-    return int(used[0]), int(used[-1]) + 1
-
-
-def _lower_end(span: tuple[int, int], count: int) -> tuple[int, int]:
-    """Return the lowest 30 % of ``span`` (k grows to superior) and half as much below it."""
-    length = span[1] - span[0]
-    return max(0, span[0] - round(0.15 * length)), min(count, span[0] + max(1, round(0.3 * length)))
-
-
-def batches(dataset: SliceDataset, loop: LoopConfig, *, first_step: int) -> Iterator[Batch]:
+def batches(
+    dataset: Dataset[dict[str, object]], loop: LoopConfig, *, first_step: int
+) -> Iterator[Batch]:
     """Yield the batches of steps ``first_step`` to ``loop.steps - 1``."""
     order = range(first_step * loop.batch, loop.steps * loop.batch)
     loader: DataLoader[dict[str, object]] = DataLoader(

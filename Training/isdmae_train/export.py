@@ -40,6 +40,7 @@ def export(config: ExportConfig) -> Bundle:
         "labels": [to_plain(make_label(name, n)) for n, name in enumerate(run.labels, start=1)],
         "network": to_plain(network_config(run)),
         "preprocess": to_plain(run.preprocess),
+        "views": list(run.data.planes) if run.spatial_dims == 2 else ["axial"],
         "postprocess": {},
         **card,
     }

@@ -1,4 +1,7 @@
-"""Fine-tuning: the pre-trained encoder and decoder learn to segment."""
+"""Fine-tuning: the pre-trained encoder and decoder learn to segment.
+
+Shapes: B batch, C classes, S spatial axes ((H, W) or (D, H, W)).
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,21 @@ import time
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from isdmae.compute import MEMORY_FORMAT
 from isdmae.errors import InputError
 from isdmae.networks.segmenter import Segmenter
 from isdmae.networks.unet import UNetConfig
-from isdmae.preprocess import to_channels
+from isdmae.preprocess import check_cubes, to_channels
 from isdmae.schema import to_plain
 
 from . import loop
 from .checkpoint import resume, save_checkpoint, trained_network
 from .config import FinetuneConfig
-from .data import SliceDataset, batches
-from .losses import dice_ce_loss
+from .cubes import dataset_for
+from .data import batches
+from .segmentation_losses import segmentation_loss
 from .tracking import Tracker
 
 log = logging.getLogger(__name__)
@@ -35,7 +41,7 @@ def finetune(config: FinetuneConfig) -> Path:
     Raises
     ------
     InputError
-        Where there are no labelled slices, the start does not fit, or the folder holds another run.
+        Where there are no labelled scans, the start does not fit, or the folder holds another run.
     Cancelled
         Where SIGINT or SIGTERM stopped it; the checkpoint is written.
     DivergedError
@@ -43,12 +49,19 @@ def finetune(config: FinetuneConfig) -> Path:
     """
     stop = loop.StopRequest()
     device, dtype = loop.start(config.loop)
-    dataset = SliceDataset(config.data, seed=config.loop.seed, labels=config.labels)
-    dataset.check_pixel_size(config.preprocess.in_plane_spacing_mm)
     network = Segmenter(network_config(config), classes=len(config.labels) + 1)
     if config.start is not None:
         load_pretrained(network, config.start)
-    network.to(device, memory_format=torch.channels_last)
+    memory_format = MEMORY_FORMAT[config.spatial_dims]
+    network.to(device, memory_format=memory_format)
+    criterion = segmentation_loss(config.loss)
+    dataset = dataset_for(
+        config.data,
+        config.preprocess,
+        spatial_dims=config.spatial_dims,
+        seed=config.loop.seed,
+        labels=config.labels,
+    )
     optimizer = loop.make_optimizer(network, config.loop)
     plain = to_plain(config)
     step = resume(config.out / "checkpoints", network, optimizer, plain)
@@ -58,10 +71,11 @@ def finetune(config: FinetuneConfig) -> Path:
         for batch in batches(dataset, config.loop, first_step=step):
             image, is_hu = batch["image"].to(device), batch["is_hu"].to(device)
             channels = to_channels(image, is_hu, config.preprocess)
-            channels = channels.contiguous(memory_format=torch.channels_last)
+            channels = channels.contiguous(memory_format=memory_format)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 logits = network(channels)
-            loss = dice_ce_loss(logits, batch["label"].to(device))
+            labels = batch["label"].to(device)
+            loss = criterion(*known_slices(logits, labels, batch.get("known")))
             loop.check_finite(loss, step, batch["case"])
             rate = loop.learning_rate(step, config.loop)
             loop.descend(loss, network, optimizer, rate, config.loop.clip)
@@ -81,28 +95,72 @@ def finetune(config: FinetuneConfig) -> Path:
 
 
 def network_config(config: FinetuneConfig) -> UNetConfig:
-    """Return the shape of the network that ``config`` trains."""
-    channels = config.preprocess.channel_count(2)
-    return UNetConfig.of_size(config.size, spatial_dims=2, in_channels=channels)
+    """Return the shape of the network that ``config`` trains.
+
+    Raises
+    ------
+    InputError
+        ``bad-cubes`` where it cannot halve the cubes of the preprocessing.
+    """
+    shape = UNetConfig.of_size(
+        config.size,
+        spatial_dims=config.spatial_dims,
+        in_channels=config.preprocess.channel_count(config.spatial_dims),
+        encoder=config.encoder,
+    )
+    if config.spatial_dims == 3:
+        try:
+            check_cubes(config.preprocess, shape.stride)
+        except ValueError as error:
+            raise InputError("bad-cubes", str(error), "Choose another roi_size.") from error
+    return shape
+
+
+def known_slices(logits: Tensor, labels: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Leave out the slices of cubes whose labels may not be used.
+
+    Parameters
+    ----------
+    logits : Tensor
+        (B, C, D, H, W), or (B, C, H, W) without ``known``.
+    labels : Tensor
+        int64 (B, D, H, W).
+    known : Tensor, optional
+        bool (B, D); without one, or where all is known, nothing changes.
+
+    Returns
+    -------
+    tuple of Tensor
+        Logits and labels of the n known slices, (n, C, H, W) and (n, H, W).
+    """
+    if known is None or bool(known.all()):
+        return logits, labels
+    chosen = known.to(labels.device)
+    return logits.movedim(2, 1)[chosen], labels[chosen]
 
 
 def load_pretrained(network: Segmenter, run: Path) -> None:
-    """Copy the encoder and decoder of a pre-training run; the head stays new."""
-    weights = {
-        name: value
-        for name, value in trained_network(run)[0].items()
-        if name.startswith(("encoder.", "decoder."))
-    }
-    try:
-        missing, _ = network.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
+    """Copy the encoder and decoder of a run or a model; the head stays new.
+
+    Raises
+    ------
+    InputError
+        ``start-differs`` where the two networks differ, naming the first tensor that does.
+    """
+    weights = trained_network(run)[0]
+    own = network.state_dict()
+    shared = {name for name in own if not name.startswith("head.")}
+    found = {name for name in weights if name.startswith(("encoder.", "decoder."))}
+    different = sorted(
+        name
+        for name in shared | found
+        if name not in weights or name not in own or weights[name].shape != own[name].shape
+    )
+    if different:
         raise InputError(
             "start-differs",
-            f"The pre-trained network in {run} has another shape.",
-            "Use the same size and channels for both.",
-        ) from error
-    if any(not name.startswith("head.") for name in missing):
-        raise InputError(
-            "start-incomplete", f"{run} lacks some weights.", "Use a pre-training run."
+            f"The network in {run} has another shape (see {different[0]}).",
+            "Use the same spatial_dims, encoder, size and channels for both.",
         )
-    log.info("started from %s (%d tensors)", run, len(weights))
+    network.load_state_dict({name: weights[name] for name in shared}, strict=False)
+    log.info("started from %s (%d tensors)", run, len(shared))
