@@ -20,7 +20,7 @@ import yaml
 from isdmae.atomic import write_text_atomic
 from isdmae.bundle import INFO_NAME, BundleInfo, find_bundle
 from isdmae.errors import InputError, IsdmaeError, ResourceError, says_memory_is_short
-from isdmae.networks.unet import SIZES
+from isdmae.networks.unet import SIZES, UNetConfig
 from isdmae.preprocess import PreprocessConfig
 from isdmae.schema import from_plain, to_plain
 
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 RunConfig: TypeAlias = PretrainConfig | FinetuneConfig
 
 MADE_FROM = "made_from.json"
-NETWORK_FIELDS = ("size", "encoder", "preprocess")
+NETWORK_FIELDS = ("spatial_dims", "size", "encoder", "preprocess")
 """Fields that a network which goes on learning has to keep."""
 LICENCE = "for you to set"
 
@@ -144,7 +144,12 @@ def network_of(start: Path) -> dict[str, Any]:
     known = {field.name for field in dataclasses.fields(FinetuneConfig)} & set(NETWORK_FIELDS)
     if (start / INFO_NAME).is_file():
         info = find_bundle(start).info
-        return {"size": size_of(info), "preprocess": info.preprocess}
+        return {
+            "spatial_dims": info.network.spatial_dims,
+            "encoder": info.network.encoder,
+            "size": size_of(info),
+            "preprocess": info.preprocess,
+        }
     plain = trained_network(start)[1]["config"]
     kept = {name: value for name, value in plain.items() if name in known}
     run = from_plain(FinetuneConfig, kept, f"the configuration of {start.name}")
@@ -153,8 +158,14 @@ def network_of(start: Path) -> dict[str, Any]:
 
 def size_of(info: BundleInfo) -> str:
     """Return the name of the size of a model's network; InputError where it has none."""
-    shape = info.network.widths, info.network.blocks
-    for name, known in SIZES.items():
+    shape = info.network
+    for name in SIZES:
+        known = UNetConfig.of_size(
+            name,
+            spatial_dims=shape.spatial_dims,
+            in_channels=shape.in_channels,
+            encoder=shape.encoder,
+        )
         if shape == known:
             return name
     raise InputError(
