@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .preprocess import AIR_HU, PreprocessConfig
-from .volume import Volume
+from .volume import Array, Volume
 
 MOST_PIXELS = 4096**2
 MOST_VOXELS = 2**31 - 1
@@ -175,6 +175,15 @@ class VolumeGrid:
         above = (below + 1).clamp(max=self.target[0] - 1)
         low, high = scores[:, below - first], scores[:, above - first]
         return self.plane.back(torch.lerp(low.movedim(1, 0), high.movedim(1, 0), share))
+
+
+def labels_of(scores: Tensor) -> Array:
+    """Return the class with the largest score: uint8 (B, H, W) of float (B, C, H, W).
+
+    The first of equals, as ``argmax`` would; on a CPU that takes ten times as long.
+    """
+    labels: Array = scores.max(dim=1).indices.to(torch.uint8).cpu().numpy()
+    return labels
 
 
 def _sample_depth(count: int, samples: int) -> Tensor:

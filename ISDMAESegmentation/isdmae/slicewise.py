@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .compute import LoadedNetwork, Watcher
-from .grids import SliceGrid, neighbour_indices, slice_batch
+from .grids import SliceGrid, labels_of, neighbour_indices, slice_batch
 from .preprocess import AIR_HU, hu_to_pictures
 from .volume import Array, Volume
 
@@ -28,8 +28,7 @@ def label_slices(turned: Volume, span: slice, network: LoadedNetwork, watcher: W
         with watcher.watch("network"):
             scores = network.scores(images, is_hu=is_hu)
         with watcher.watch("back to the grid"):
-            found: Tensor = grid.back(scores).argmax(dim=1).to(torch.uint8)
-            labels[span.start + start : span.start + end] = found.cpu().numpy()
+            labels[span.start + start : span.start + end] = labels_of(grid.back(scores))
 
     watcher.batches(network, span.stop - span.start, label)
     return labels
