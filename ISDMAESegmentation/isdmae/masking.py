@@ -4,7 +4,8 @@ Source: Ding, Wang, Lyu, "Intensity-Spatial Dual Masked Autoencoder", arXiv 2411
 the intensity mask after Zheng et al., TCS-MAE, arXiv 2407.08961.
 
 Mask convention, everywhere: **True = hidden from the encoder**. Counts are exact and drawn
-without replacement, in 2D and 3D alike, without a loop over voxels, patches or bins.
+without replacement, in 2D and 3D alike, without a loop over voxels, patches or bins. (The authors'
+code draws otherwise; `Draw` offers its two ways for comparison.)
 
 Shapes: B batch, S the spatial axes ((H, W) or (D, H, W)), N patches or bins.
 """
@@ -13,11 +14,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 Generators = torch.Generator | Sequence[torch.Generator]
+Draw = Literal["exact", "independent", "replacement"]
+"""How things are chosen: exactly the share, each by itself with that probability, or as many
+draws with replacement (so that some fall on the same thing)."""
+
+TISSUE_EDGES_HU = (-1024.0, -950.0, -700.0, -500.0, -190.0, -30.0, 20.0, 150.0, 3071.0)
+"""Borders between the tissues of a chest CT; eight bins:
+
+air and emphysema, under -950 (Gevenois et al. 1996, AJRCCM 154:187); well-aerated lung, to -700
+(Colombi et al. 2020, Radiology 296:E86); thin ground glass, to -500, where normal aeration ends
+(Gattinoni et al. 2001, AJRCCM 164:1701); poorly aerated lung and dense ground glass, to -190;
+fat, -190 to -30, and soft tissue, to 150 (Aubrey et al. 2014, Acta Physiol 210:489), cut at 20,
+the upper bound of simple fluid (Silverman et al. 2019, Radiology 292:475); contrast and bone.
+"""
 
 
 def hidden_count(number: int, ratio: float) -> int:
@@ -27,8 +42,10 @@ def hidden_count(number: int, ratio: float) -> int:
     return math.floor(number * ratio + 0.5)
 
 
-def choose_hidden(batch: int, number: int, ratio: float, generator: Generators) -> Tensor:
-    """Draw for each sample which of ``number`` things are hidden, without replacement.
+def choose_hidden(
+    batch: int, number: int, ratio: float, generator: Generators, draw: Draw = "exact"
+) -> Tensor:
+    """Draw for each sample which of ``number`` things are hidden.
 
     Parameters
     ----------
@@ -38,18 +55,29 @@ def choose_hidden(batch: int, number: int, ratio: float, generator: Generators) 
         Share to hide, 0..1.
     generator : torch.Generator or one a sample
         With one generator a sample, its mask does not depend on its neighbours in the batch.
+    draw : Draw
+        "exact" unless the published code is to be imitated.
 
     Returns
     -------
     Tensor
-        bool (B, N) on the CPU, exactly ``hidden_count(number, ratio)`` True in each row.
+        bool (B, N) on the CPU; "exact": ``hidden_count(number, ratio)`` True in each row.
     """
+    count = hidden_count(number, ratio)
+    scores = _uniform(batch, number, generator)
+    if draw == "independent":
+        return scores < ratio
+    if draw == "replacement":
+        drawn = (scores[:, :count] * number).long().clamp(max=number - 1)
+        return torch.zeros(batch, number, dtype=torch.bool).scatter(1, drawn, True)
+    return scores.argsort(dim=1).argsort(dim=1) < count
+
+
+def _uniform(batch: int, number: int, generator: Generators) -> Tensor:
+    """Return uniform numbers (B, N) in [0, 1)."""
     if isinstance(generator, torch.Generator):
-        scores = torch.rand(batch, number, generator=generator)
-    else:
-        scores = torch.stack([torch.rand(number, generator=one) for one in generator])
-    ranks = scores.argsort(dim=1).argsort(dim=1)
-    return ranks < hidden_count(number, ratio)
+        return torch.rand(batch, number, generator=generator)
+    return torch.stack([torch.rand(number, generator=one) for one in generator])
 
 
 def spatial_mask(
@@ -59,6 +87,7 @@ def spatial_mask(
     patch_size: int,
     ratio: float,
     generator: Generators,
+    draw: Draw = "exact",
 ) -> Tensor:
     """Hide a share of the square patches (2D) or cubes (3D).
 
@@ -74,6 +103,8 @@ def spatial_mask(
         Share of the patches to hide.
     generator : torch.Generator or one a sample
         Source of chance.
+    draw : Draw
+        How the patches are chosen.
 
     Returns
     -------
@@ -90,7 +121,8 @@ def spatial_mask(
     if patch_size < 1:
         raise ValueError(f"A patch has at least one voxel, not {patch_size}.")
     grid = [math.ceil(length / patch_size) for length in size]
-    hidden = choose_hidden(batch, math.prod(grid), ratio, generator).reshape(batch, 1, *grid)
+    hidden = choose_hidden(batch, math.prod(grid), ratio, generator, draw)
+    hidden = hidden.reshape(batch, 1, *grid)
     for axis, length in enumerate(size, start=2):
         hidden = hidden.repeat_interleave(patch_size, dim=axis).narrow(axis, 0, length)
     return hidden
@@ -103,7 +135,14 @@ def equal_bins(low: float, high: float, number: int) -> Tensor:
     return torch.linspace(low, high, number + 1)
 
 
-def intensity_mask(image: Tensor, *, edges: Tensor, ratio: float, generator: Generators) -> Tensor:
+def tissue_bins() -> Tensor:
+    """Return `TISSUE_EDGES_HU` as float32 (9,)."""
+    return torch.tensor(TISSUE_EDGES_HU)
+
+
+def intensity_mask(
+    image: Tensor, *, edges: Tensor, ratio: float, generator: Generators, draw: Draw = "exact"
+) -> Tensor:
     """Hide all voxels of a share of the intensity bins.
 
     Parameters
@@ -115,15 +154,41 @@ def intensity_mask(image: Tensor, *, edges: Tensor, ratio: float, generator: Gen
         (N + 1,) ascending. Values under the first edge belong to the first bin, values over the
         last edge to the last bin.
     ratio : float
-        Share of the bins to hide; exact and without replacement.
+        Share of the bins to hide.
     generator : torch.Generator or one a sample
         Source of chance.
+    draw : Draw
+        How the bins are chosen.
 
     Returns
     -------
     Tensor
         bool (B, 1, \\*S), True = hidden.
     """
-    hidden = choose_hidden(image.shape[0], len(edges) - 1, ratio, generator).to(image.device)
-    bins = torch.bucketize(image, edges[1:-1].to(image.device), right=True)
+    hidden = choose_hidden(len(image), len(edges) - 1, ratio, generator, draw).to(image.device)
+    bins = torch.bucketize(image.contiguous(), edges[1:-1].to(image.device), right=True)
     return hidden.gather(1, bins.flatten(1)).reshape(image.shape)
+
+
+def noise_fill(
+    batch: int, size: Sequence[int], *, span: tuple[float, float], generator: Generators
+) -> Tensor:
+    """Draw what hidden voxels show in place of a token: uniform noise.
+
+    Parameters
+    ----------
+    batch, size : int, sequence of int
+        Samples, voxels along each spatial axis.
+    span : tuple of float
+        Lowest and highest value, in the unit of the image (HU, or grey value).
+    generator : torch.Generator or one a sample
+        Source of chance.
+
+    Returns
+    -------
+    Tensor
+        float32 (B, 1, \\*S) on the CPU.
+    """
+    low, high = span
+    noise = _uniform(batch, math.prod(size), generator).reshape(batch, 1, *size)
+    return low + (high - low) * noise

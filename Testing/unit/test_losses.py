@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from isdmae_train.losses import (
-    dice_ce_loss,
+    cosine_loss,
     gaussian_window,
     hidden_l1_loss,
+    hidden_l2_loss,
     hidden_ssim_loss,
     info_nce,
     ssim_map,
@@ -98,30 +99,16 @@ def test_info_nce_of_perfect_and_of_equal_embeddings() -> None:
     assert info_nce(same, same, torch.tensor(1 / 0.07)).item() == pytest.approx(math.log(16))
 
 
-def test_dice_ce_is_zero_for_certainty_and_right() -> None:
-    labels = torch.randint(0, 3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
-    certain = F.one_hot(labels, 3).movedim(-1, 1) * 50.0
-    assert dice_ce_loss(certain, labels) < 1e-3
-    assert dice_ce_loss(-certain, labels) > 10
+def test_l2_and_a_weight_for_visible_voxels() -> None:
+    target, hidden = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    hidden[..., :2] = True
+    guess = torch.where(hidden, 0.5, 1.0)
+    assert hidden_l2_loss(guess, target, hidden).item() == pytest.approx(0.25)
+    assert hidden_l2_loss(guess, target, hidden, visible_weight=1.0).item() == pytest.approx(0.625)
+    assert hidden_l1_loss(guess, target, hidden, visible_weight=0.5).item() == pytest.approx(2 / 3)
 
 
-def test_dice_ce_equals_its_formula() -> None:
-    torch.manual_seed(1)
-    logits, labels = torch.randn(2, 2, 4, 4), torch.randint(0, 2, (2, 4, 4))
-    probability = logits.softmax(1)[:, 1]
-    overlap, total = (probability * labels).sum((1, 2)), (probability + labels).sum((1, 2))
-    expected = F.cross_entropy(logits, labels) + 1 - ((2 * overlap + 20) / (total + 20)).mean()
-    assert dice_ce_loss(logits, labels).item() == pytest.approx(expected.item(), rel=1e-6)
-
-
-def test_a_small_structure_counts_as_much_as_a_large_one() -> None:
-    labels = torch.zeros(2, 32, 32, dtype=torch.int64)
-    labels[0, 4:28, 4:28] = 1
-    labels[1, 4:8, 4:28] = 1
-    right = F.one_hot(labels, 2).movedim(-1, 1) * 20.0
-    losses = []
-    for missed in (0, 1):
-        logits = right.clone()
-        logits[missed] = right[missed].flip(0) * 0 + torch.tensor([20.0, 0.0])[:, None, None]
-        losses.append(dice_ce_loss(logits, labels) - F.cross_entropy(logits, labels))
-    assert losses[1] > 0.75 * losses[0]
+def test_cosine_loss_of_equal_and_of_opposite_embeddings() -> None:
+    one = torch.nn.functional.normalize(torch.randn(5, 8), dim=1)
+    assert cosine_loss(one, one).item() == pytest.approx(0.0, abs=1e-6)
+    assert cosine_loss(one, -one).item() == pytest.approx(2.0)

@@ -7,7 +7,7 @@ import torch
 
 from isdmae.masking import spatial_mask
 from isdmae.networks.blocks import ConvNorm, fuse_for_prediction
-from isdmae.networks.dual_mae import DualMaskedAutoencoder
+from isdmae.networks.dual_mae import DualMAEConfig, DualMaskedAutoencoder
 from isdmae.networks.segmenter import Segmenter
 from isdmae.networks.unet import SIZES, UNetConfig
 from isdmae.preprocess import PreprocessConfig
@@ -20,9 +20,29 @@ SMALL = {
 }
 
 
-def autoencoder(dims: int) -> DualMaskedAutoencoder:
+SMALL_MEDNEXT = {"widths": (8, 16, 16), "blocks": (1, 1, 1), "expansion": (2, 2, 2)}
+SMALL_LIGHT = {"widths": (4, 8, 16, 16, 20, 16), "blocks": (0, 0, 1, 1, 1, 1)}
+SHAPES: dict[str, dict[str, object]] = {
+    "residual": {"widths": (4, 8, 12), "blocks": (0, 1, 1)},
+    "bottleneck": SMALL_LIGHT,
+    "mit": {**SMALL_LIGHT, "decoder": (4, 8, 8, 12, 12)},
+    "mednext": {**SMALL_MEDNEXT, "response_norm": True},
+}
+
+
+def small(encoder: str, dims: int) -> UNetConfig:
+    norm = "batch" if dims == 2 else "instance"
+    return UNetConfig(
+        spatial_dims=dims, in_channels=2 + dims, norm=norm, encoder=encoder, **SHAPES[encoder]
+    )
+
+
+SIX = DualMAEConfig(embedding=6)
+
+
+def autoencoder(dims: int, method: DualMAEConfig = SIX) -> DualMaskedAutoencoder:
     torch.manual_seed(0)
-    return DualMaskedAutoencoder(SMALL[dims], PreprocessConfig(), embedding=6)
+    return DualMaskedAutoencoder(SMALL[dims], PreprocessConfig(), method)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -73,18 +93,108 @@ def test_folding_the_norms_does_not_change_the_logits() -> None:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_the_autoencoder_reconstructs_both_copies_at_full_size(dims: int) -> None:
-    network = autoencoder(dims)
+@pytest.mark.parametrize("encoder", SHAPES)
+def test_every_encoder_feeds_the_decoder_at_full_resolution(encoder: str, dims: int) -> None:
+    config = small(encoder, dims)
+    network = Segmenter(config, classes=3).eval()
+    size = [config.stride * 2] * dims
+    x = torch.randn(2, config.in_channels, *size)
+    levels = network.encoder(x)
+    assert [level.shape[1] for level in levels] == list(config.widths)
+    assert [level.shape[2] for level in levels] == [size[0] // 2**n for n in range(len(levels))]
+    assert network(x).shape == (2, 3, *size)
+    network(x).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("encoder", SHAPES)
+def test_folding_does_not_change_the_logits_of_any_encoder(encoder: str) -> None:
+    torch.manual_seed(0)
+    network = Segmenter(small(encoder, 2), classes=3)
+    x = torch.randn(2, 4, 64, 64)
+    for _ in range(3):
+        network(x * 2 + 1)
+    before = network.eval()(x)
+    assert torch.allclose(fuse_for_prediction(network)(x), before, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size", "million"),
+    [("bottleneck", "B", 23.5), ("mit", "S", 3.3), ("mit", "B", 13.1), ("mit", "L", 24.2)],
+)
+def test_encoders_have_the_published_number_of_weights(
+    encoder: str, size: str, million: float
+) -> None:
+    """ResNet-50 without its classifier has 23.5 million (He et al. 2016), MiT-B0, -B1 and -B2 have
+    3.4, 13.1 and 24.2 (Xie et al. 2021, table 6, without decoder); our stems add little."""
+    config = UNetConfig.of_size(size, spatial_dims=2, in_channels=3, encoder=encoder)
+    with torch.device("meta"):
+        count = sum(p.numel() for p in Segmenter(config, classes=2).encoder.parameters())
+    assert count / 1e6 == pytest.approx(million, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({**SMALL_LIGHT, "encoder": "mit", "widths": (4, 8, 16, 15, 20, 16)}, "heads"),
+        ({"encoder": "bottleneck", "widths": (8, 16), "blocks": (0, 1)}, "6 levels"),
+        ({**SMALL_LIGHT, "encoder": "bottleneck", "widths": (4, 8, 6, 8, 8, 8)}, "multiples of 4"),
+        ({"encoder": "mednext"}, "expansion"),
+        ({"kernel": 4}, "odd edge"),
+        ({"decoder": (8,)}, "one entry fewer"),
+    ],
+)  # fmt: skip
+def test_an_encoder_that_cannot_be_built_is_refused(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        UNetConfig(**changes)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_autoencoder_reconstructs_every_view_at_full_size(dims: int) -> None:
+    network = autoencoder(dims, DualMAEConfig(embedding=6, levels=2))
     size = [32] * dims
     image = torch.rand(2, 1, *size) * 1400 - 1024
     masks = [torch.rand(2, 1, *size) > 0.5 for _ in range(2)]
-    result = network(image, torch.tensor([True, True]), *masks)
-    channels = SMALL[dims].in_channels
-    assert result.target.shape == (2, channels, *size)
-    assert result.from_spatial.shape == result.from_intensity.shape == result.target.shape
-    assert result.embedding_spatial.shape == (2, 6)
-    assert torch.allclose(result.embedding_spatial.norm(dim=1), torch.ones(2))
+    result = network(image, torch.tensor([True, True]), masks)
+    assert result.target.shape == (2, SMALL[dims].in_channels, *size)
+    assert [one.shape for one in result.reconstructions] == [result.target.shape] * 2
+    assert len(result.embeddings) == 2
+    for level in result.embeddings:
+        assert [one.shape for one in level] == [(2, 6)] * 2
+        assert torch.allclose(level[0].norm(dim=1), torch.ones(2))
+    assert result.scale is not None
     assert result.scale.item() == pytest.approx(1 / 0.07, rel=1e-4)
+
+
+def test_the_fill_may_be_noise_or_zero() -> None:
+    image = torch.rand(1, 1, 16, 16) * 1400 - 1024
+    hidden = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    hidden[..., :8] = True
+    is_hu = torch.tensor([True])
+    zero = autoencoder(2, DualMAEConfig(fill="zero")).masked_channels(image, is_hu, hidden)
+    assert torch.all(zero[..., :8] == 0)
+    network = autoencoder(2, DualMAEConfig(fill="noise"))
+    noise = torch.full_like(image, -500.0)
+    filled = network.masked_channels(image, is_hu, hidden, noise)
+    assert torch.all(filled[:, 0, :, :8] == 0.5)
+    with pytest.raises(ValueError, match="needs noise"):
+        network.masked_channels(image, is_hu, hidden)
+
+
+def test_impossible_methods_are_refused() -> None:
+    for wrong in ({"levels": -1}, {"embedding": 0}, {"temperature": 20.0}):
+        with pytest.raises(ValueError, match=r"levels|temperature"):
+            DualMAEConfig(**wrong)
+    with pytest.raises(ValueError, match="3 levels"):
+        autoencoder(2, DualMAEConfig(levels=9))
+    without = autoencoder(2, DualMAEConfig(levels=0))
+    assert without.scale() is None
+    assert "log_scale" not in dict(without.named_parameters())
+    fixed = autoencoder(2, DualMAEConfig(learn_temperature=False))
+    assert "log_scale" not in dict(fixed.named_parameters())
+    assert fixed.scale().item() == pytest.approx(1 / 0.07, rel=1e-4)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -1,4 +1,4 @@
-"""Losses of pre-training and of segmentation.
+"""Losses of pre-training (those of segmentation are in `isdmae_train.segmentation_losses`).
 
 Shapes: B batch, C channels, S spatial axes, E embedding. Masks: True = hidden from the encoder.
 Every loss is computed in float32, whatever the network computed in: half precision changes SSIM
@@ -79,25 +79,53 @@ def _band_matrix(length: int, weights: Tensor) -> Tensor:
     return matrix
 
 
-def hidden_ssim_loss(
-    reconstruction: Tensor, target: Tensor, hidden: Tensor, *, window: int = 11
-) -> Tensor:
-    """1 - SSIM, averaged over hidden voxels only.
+def voxel_weights(hidden: Tensor, like: Tensor, visible_weight: float) -> Tensor:
+    """Return float32 weights of the shape of ``like``: 1 where hidden, else ``visible_weight``.
 
-    Visible voxels could be copied through the skip connections, so they teach nothing.
-    ``hidden`` is bool (B, 1, \\*S); returns a scalar.
+    Visible voxels could be copied through the skip connections, so by default they teach nothing.
+    """
+    weights = hidden.float() + visible_weight * (~hidden).float()
+    return weights.expand_as(like)
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted mean as a scalar, 0 where nothing has weight."""
+    return (values * weights).sum() / weights.sum().clamp(min=1e-6)
+
+
+def hidden_ssim_loss(
+    reconstruction: Tensor,
+    target: Tensor,
+    hidden: Tensor,
+    *,
+    visible_weight: float = 0.0,
+    window: int = 11,
+) -> Tensor:
+    """1 - SSIM, averaged over hidden voxels.
+
+    ``hidden`` is bool (B, 1, \\*S), see `voxel_weights` for ``visible_weight``; a scalar.
     """
     similarity = ssim_map(reconstruction, target, window=window)
     rim = window // 2
     inner = [slice(None), slice(None)] + [slice(rim, length - rim) for length in hidden.shape[2:]]
-    weight = hidden[tuple(inner)].float().expand_as(similarity)
-    return ((1 - similarity) * weight).sum() / weight.sum().clamp(min=1.0)
+    weights = voxel_weights(hidden[tuple(inner)], similarity, visible_weight)
+    return weighted_mean(1 - similarity, weights)
 
 
-def hidden_l1_loss(reconstruction: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
+def hidden_l1_loss(
+    reconstruction: Tensor, target: Tensor, hidden: Tensor, *, visible_weight: float = 0.0
+) -> Tensor:
     """Mean absolute error over hidden voxels; a scalar."""
-    weight = hidden.float().expand_as(target)
-    return ((reconstruction.float() - target).abs() * weight).sum() / weight.sum().clamp(min=1.0)
+    error = (reconstruction.float() - target).abs()
+    return weighted_mean(error, voxel_weights(hidden, target, visible_weight))
+
+
+def hidden_l2_loss(
+    reconstruction: Tensor, target: Tensor, hidden: Tensor, *, visible_weight: float = 0.0
+) -> Tensor:
+    """Mean squared error over hidden voxels; a scalar."""
+    error = (reconstruction.float() - target) ** 2
+    return weighted_mean(error, voxel_weights(hidden, target, visible_weight))
 
 
 def info_nce(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
@@ -111,22 +139,10 @@ def info_nce(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
 
 
-def dice_ce_loss(logits: Tensor, labels: Tensor, *, smooth: float = 20.0) -> Tensor:
-    """Cross-entropy plus soft Dice, the mean over samples and foreground classes.
+def cosine_loss(first: Tensor, second: Tensor) -> Tensor:
+    """1 - cosine between two embeddings of the same images (TCS-MAE, arXiv 2407.08961).
 
-    Dice is taken sample by sample, so that a slice with a thin crescent of lung counts as much as
-    one through the middle of the chest. ``smooth`` (in voxels) keeps it gentle where a class is
-    absent, and still makes an invented structure expensive there.
-
-    ``logits`` are (B, classes, \\*S), ``labels`` int64 (B, \\*S); returns a scalar, float32.
+    ``first`` and ``second`` are (B, E) of unit length; a scalar in 0..2. Nothing in it keeps the
+    embeddings of different images apart.
     """
-    logits = logits.float()
-    cross_entropy = F.cross_entropy(logits, labels)
-    probabilities = logits.softmax(dim=1)[:, 1:]
-    classes = torch.arange(1, logits.shape[1], device=labels.device)
-    truth = (labels[:, None] == classes.reshape(1, -1, *[1] * (labels.ndim - 1))).float()
-    dims = list(range(2, logits.ndim))
-    overlap = (probabilities * truth).sum(dims)
-    total = probabilities.sum(dims) + truth.sum(dims)
-    dice = (2 * overlap + smooth) / (total + smooth)
-    return cross_entropy + (1 - dice).mean()
+    return 1 - (first.float() * second.float()).sum(dim=1).mean()

@@ -1,24 +1,32 @@
-"""Pre-training with two masks (arXiv 2411.13198, section 3), from the first line to the last."""
+"""Pre-training with masked views (arXiv 2411.13198, section 3), from the first line to the last.
+
+Shapes: B batch, C channels, S spatial axes ((H, W) or (D, H, W)). Masks: True = hidden.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from isdmae.masking import equal_bins, intensity_mask, spatial_mask
-from isdmae.networks.dual_mae import DualMaskedAutoencoder, DualReconstruction
+from isdmae.masking import equal_bins, intensity_mask, noise_fill, spatial_mask, tissue_bins
+from isdmae.networks.dual_mae import DualMAEConfig, DualMaskedAutoencoder, DualReconstruction
 from isdmae.networks.unet import UNetConfig
 from isdmae.schema import to_plain
 
 from . import loop
 from .checkpoint import resume, save_checkpoint
 from .config import MaskConfig, PretrainConfig
-from .data import SliceDataset, batches
-from .losses import hidden_l1_loss, hidden_ssim_loss, info_nce
+from .cubes import dataset_for
+from .data import batches
+from .losses import cosine_loss, hidden_l1_loss, hidden_l2_loss, hidden_ssim_loss, info_nce
 from .tracking import Tracker
+
+MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 def pretrain(config: PretrainConfig) -> Path:
@@ -40,12 +48,10 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     stop = loop.StopRequest()
     device, dtype = loop.start(config.loop)
-    dataset = SliceDataset(config.data, seed=config.loop.seed, labelled=False)
-    dataset.check_pixel_size(config.preprocess.in_plane_spacing_mm)
-    channels = config.preprocess.channel_count(2)
-    network = DualMaskedAutoencoder(
-        UNetConfig.of_size(config.size, spatial_dims=2, in_channels=channels), config.preprocess
-    ).to(device, memory_format=torch.channels_last)
+    dataset = dataset_for(
+        config.data, config.preprocess, spatial_dims=config.spatial_dims, seed=config.loop.seed
+    )
+    network = build_network(config).to(device, memory_format=MEMORY_FORMAT[config.spatial_dims])
     optimizer = loop.make_optimizer(network, config.loop)
     plain = to_plain(config)
     step = resume(config.out / "checkpoints", network, optimizer, plain)
@@ -54,15 +60,13 @@ def pretrain(config: PretrainConfig) -> Path:
     with Tracker(config.out, config, name="pretrain", first=step, steps=config.loop.steps) as track:
         for batch in batches(dataset, config.loop, first_step=step):
             image, is_hu = batch["image"].to(device), batch["is_hu"].to(device)
-            spatial, intensity = draw_masks(image, is_hu, config.masks, config.loop.seed, step)
+            first = step * config.loop.batch
+            hidden = draw_masks(image, is_hu, config.masks, config.loop.seed, first, config.views)
+            noise = draw_noise(image, is_hu, config.masks, config.loop.seed, first)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                result = network(image, is_hu, spatial, intensity)
-            terms = loss_terms(result, spatial, intensity)
-            loss = (
-                config.ssim_weight * terms["ssim"]
-                + config.l1_weight * terms["l1"]
-                + config.contrast_weight * terms["contrast"]
-            )
+                result = network(image, is_hu, hidden, noise)
+            terms = loss_terms(result, hidden, config)
+            loss = total_loss(terms, config)
             loop.check_finite(loss, step, batch["case"])
             rate = loop.learning_rate(step, config.loop)
             loop.descend(loss, network, optimizer, rate, config.loop.clip)
@@ -70,9 +74,11 @@ def pretrain(config: PretrainConfig) -> Path:
             track.advance()
 
             if step % config.loop.log_every == 0 or step == config.loop.steps:
-                track.scalars(step, {name: term.item() for name, term in terms.items()})
+                values = {"loss": loss, **terms}
+                track.scalars(step, {name: term.item() for name, term in values.items()})
             if step % (10 * config.loop.log_every) == 0 or step == config.loop.steps:
-                track.picture(step, "reconstruction", strip(network, image, is_hu, spatial, result))
+                tiles = strip(network, image, is_hu, hidden, noise, result)
+                track.picture(step, "reconstruction", tiles)
             due = time.monotonic() - saved > 60 * config.loop.checkpoint_minutes
             if due or stop.asked or step == config.loop.steps:
                 save_checkpoint(config.out / "checkpoints", step, network, optimizer, plain)
@@ -83,36 +89,144 @@ def pretrain(config: PretrainConfig) -> Path:
     return config.out
 
 
-def draw_masks(
-    image: Tensor, is_hu: Tensor, masks: MaskConfig, seed: int, step: int
-) -> tuple[Tensor, Tensor]:
-    """Draw both masks of a batch (B, 1, H, W) from (seed, step); True = hidden."""
-    chance = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    spatial = spatial_mask(
-        len(image),
-        image.shape[2:],
-        patch_size=masks.patch_size,
-        ratio=masks.spatial_ratio,
-        generator=chance,
-    ).to(image.device)
-    low, high = masks.bins_hu
-    in_range = torch.where(is_hu[:, None, None, None], (image - low) / (high - low), image)
-    intensity = intensity_mask(
-        in_range,
-        edges=equal_bins(0.0, 1.0, masks.bins),
-        ratio=masks.intensity_ratio,
-        generator=chance,
+def build_network(config: PretrainConfig) -> DualMaskedAutoencoder:
+    """Return the new network of a run, 2D or 3D."""
+    shape = UNetConfig.of_size(
+        config.size,
+        spatial_dims=config.spatial_dims,
+        in_channels=config.preprocess.channel_count(config.spatial_dims),
+        encoder=config.encoder,
     )
-    return spatial, intensity
+    method = DualMAEConfig(
+        fill=config.masks.fill,
+        levels=config.contrast_levels if config.contrasted else 0,
+        embedding=config.embedding,
+        temperature=config.temperature if config.contrast == "infonce" else None,
+        learn_temperature=config.learn_temperature,
+    )
+    return DualMaskedAutoencoder(shape, config.preprocess, method)
 
 
-def loss_terms(result: DualReconstruction, spatial: Tensor, intensity: Tensor) -> dict[str, Tensor]:
-    """Return the terms of the loss, each the mean of both branches where it has two."""
-    pairs = ((result.from_spatial, spatial), (result.from_intensity, intensity))
-    ssim = [hidden_ssim_loss(image, result.target, hidden) for image, hidden in pairs]
-    l1 = [hidden_l1_loss(image, result.target, hidden) for image, hidden in pairs]
-    contrast = info_nce(result.embedding_spatial, result.embedding_intensity, result.scale)
-    return {"ssim": sum(ssim) / 2, "l1": sum(l1) / 2, "contrast": contrast}  # type: ignore[dict-item]
+def sample_generators(
+    seed: int, first: int, count: int, *, stream: int = 0
+) -> list[torch.Generator]:
+    """Return a generator for each of the samples ``first``, ``first + 1``, ... of a run.
+
+    What is drawn for a sample depends on the seed and its index alone: not on its neighbours, nor
+    on how a batch is shared among processes.
+    """
+    return [
+        torch.Generator().manual_seed(
+            int(np.random.SeedSequence([seed, stream, index]).generate_state(1)[0])
+        )
+        for index in range(first, first + count)
+    ]
+
+
+def draw_masks(
+    image: Tensor,
+    is_hu: Tensor,
+    masks: MaskConfig,
+    seed: int,
+    first: int,
+    views: Sequence[str] = ("spatial", "intensity"),
+) -> tuple[Tensor, ...]:
+    """Draw the mask of each view for samples ``first``, ... of a run.
+
+    ``image`` is (B, 1, \\*S) before any window, ``is_hu`` bool (B,); each mask is bool
+    (B, 1, \\*S), True = hidden, and hides nothing in the view "original".
+    """
+    chance = sample_generators(seed, first, len(image))
+    low, high = masks.bins_hu
+    hidden = []
+    for view in views:
+        if view == "spatial":
+            mask = spatial_mask(
+                len(image),
+                image.shape[2:],
+                patch_size=masks.patch_size,
+                ratio=masks.spatial_ratio,
+                generator=chance,
+                draw="independent" if masks.as_published else "exact",
+            )
+        elif view == "intensity":
+            edges = tissue_bins() if masks.tissue_bins else equal_bins(low, high, masks.bins)
+            mask = intensity_mask(
+                torch.where(_each(is_hu, image), image, low + (high - low) * image),
+                edges=edges,
+                ratio=masks.intensity_ratio,
+                generator=chance,
+                draw="replacement" if masks.as_published else "exact",
+            )
+        else:
+            mask = torch.zeros(image.shape, dtype=torch.bool)
+        hidden.append(mask.to(image.device))
+    return tuple(hidden)
+
+
+def draw_noise(
+    image: Tensor, is_hu: Tensor, masks: MaskConfig, seed: int, first: int
+) -> Tensor | None:
+    """Draw the fill "noise" in the unit of each image, (B, 1, \\*S); None for other fills."""
+    if masks.fill != "noise":
+        return None
+    chance = sample_generators(seed, first, len(image), stream=1)
+    grey = noise_fill(len(image), image.shape[2:], span=(0.0, 1.0), generator=chance)
+    grey = grey.to(image.device)
+    low, high = masks.bins_hu
+    return torch.where(_each(is_hu, image), low + (high - low) * grey, grey)
+
+
+def _each(flags: Tensor, image: Tensor) -> Tensor:
+    """Shape (B,) so that it goes with ``image``."""
+    return flags.reshape(-1, *[1] * (image.ndim - 1))
+
+
+def loss_terms(
+    result: DualReconstruction, hidden: Sequence[Tensor], config: PretrainConfig
+) -> dict[str, Tensor]:
+    """Return the terms that have a weight, each the mean over views, or levels.
+
+    A view with nothing hidden counts only where visible voxels do.
+    """
+    weight, target = config.visible_weight, result.target
+    pairs = [
+        (image, mask)
+        for image, mask, view in zip(result.reconstructions, hidden, config.views, strict=True)
+        if weight > 0 or view != "original"
+    ]
+    terms = {}
+    if config.ssim_weight:
+        window = config.ssim_window
+        terms["ssim"] = _mean(
+            hidden_ssim_loss(image, target, mask, visible_weight=weight, window=window)
+            for image, mask in pairs
+        )
+    for name, loss, used in (
+        ("l1", hidden_l1_loss, config.l1_weight),
+        ("l2", hidden_l2_loss, config.l2_weight),
+    ):
+        if used:
+            terms[name] = _mean(
+                loss(image, target, mask, visible_weight=weight) for image, mask in pairs
+            )
+    if config.contrasted:
+        terms["contrast"] = _mean(
+            cosine_loss(one, two) if result.scale is None else info_nce(one, two, result.scale)
+            for one, two in result.embeddings
+        )
+    return terms
+
+
+def _mean(values: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(values)).mean()
+
+
+def total_loss(terms: dict[str, Tensor], config: PretrainConfig) -> Tensor:
+    """Add the terms of `loss_terms` up, each by its weight."""
+    return torch.stack(
+        [getattr(config, f"{name}_weight") * term for name, term in terms.items()]
+    ).sum()
 
 
 @torch.no_grad()
@@ -120,10 +234,23 @@ def strip(
     network: DualMaskedAutoencoder,
     image: Tensor,
     is_hu: Tensor,
-    spatial: Tensor,
+    hidden: Sequence[Tensor],
+    noise: Tensor | None,
     result: DualReconstruction,
 ) -> Tensor:
-    """Lay the first image of a batch side by side: original, masked, both reconstructions."""
-    masked = network.masked_channels(image[:1], is_hu[:1], spatial[:1])
-    tiles = [result.target, masked, result.from_spatial, result.from_intensity]
-    return torch.cat([tile[0, :1].float().cpu() for tile in tiles], dim=-1)
+    """Lay the first image of a batch side by side, its first channel, as float (1, H, n W).
+
+    For two masked views five tiles: original, spatially masked, intensity masked, and the
+    reconstructions from the two. Of a volume the middle slice is shown.
+    """
+    noise = None if noise is None else noise[:1]
+    masked = [
+        network.masked_channels(image[:1], is_hu[:1], mask[:1], noise)
+        for mask in hidden
+        if mask.any()
+    ]
+    tiles = [result.target, *masked, *result.reconstructions]
+    flat = [tile[0, :1].float().cpu() for tile in tiles]
+    if image.ndim == 5:
+        flat = [tile[:, tile.shape[1] // 2] for tile in flat]
+    return torch.cat(flat, dim=-1)

@@ -8,6 +8,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+MAX_POOL: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 NORMS: dict[str, dict[int, type[nn.Module]]] = {
     "batch": {2: nn.BatchNorm2d, 3: nn.BatchNorm3d},
     "instance": {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d},
@@ -32,10 +33,17 @@ class ConvNorm(nn.Module):
         kernel: int = 3,
         stride: int = 1,
         norm: str = "batch",
+        groups: int = 1,
     ) -> None:
         super().__init__()
         self.conv = CONV[spatial_dims](
-            in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=kernel // 2,
+            groups=groups,
+            bias=False,
         )
         self.norm = make_norm(norm, spatial_dims, out_channels)
 
@@ -76,11 +84,17 @@ class UpBlock(nn.Module):
     """Double the size by a transposed convolution, join the skip connection, convolve once."""
 
     def __init__(
-        self, spatial_dims: int, in_channels: int, skip_channels: int, *, norm: str
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        skip_channels: int,
+        out_channels: int,
+        *,
+        norm: str,
     ) -> None:
         super().__init__()
-        self.up = TRANSPOSED[spatial_dims](in_channels, skip_channels, 2, stride=2)
-        self.fusion = ConvNorm(spatial_dims, 2 * skip_channels, skip_channels, norm=norm)
+        self.up = TRANSPOSED[spatial_dims](in_channels, out_channels, 2, stride=2)
+        self.fusion = ConvNorm(spatial_dims, out_channels + skip_channels, out_channels, norm=norm)
         self.activation = nn.LeakyReLU(0.01, inplace=True)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:

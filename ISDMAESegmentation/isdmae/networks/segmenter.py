@@ -1,11 +1,12 @@
-"""The segmentation network: residual encoder, U-Net decoder, one 1 x 1 head."""
+"""The segmentation network: any encoder, U-Net decoder, one 1 x 1 head."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from .blocks import CONV
-from .unet import ResidualEncoder, UNetConfig, UNetDecoder
+from .factory import build_unet
+from .unet import UNetConfig
 
 
 class Segmenter(nn.Module):
@@ -17,9 +18,8 @@ class Segmenter(nn.Module):
 
     def __init__(self, config: UNetConfig, classes: int) -> None:
         super().__init__()
-        self.encoder = ResidualEncoder(config)
-        self.decoder = UNetDecoder(config)
-        self.head = CONV[config.spatial_dims](config.widths[0], classes, 1)
+        self.encoder, self.decoder = build_unet(config)
+        self.head = CONV[config.spatial_dims](config.decoder_widths[0], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.decoder(self.encoder(x)))

@@ -1,15 +1,21 @@
-"""A U-Net with a residual encoder: the body that pre-training and segmentation share.
+"""The U-Net that pre-training and segmentation share: its shape, its presets and its decoder.
 
-Shapes: B batch, C channels, S spatial axes ((H, W) or (D, H, W)); level l has S / 2**l voxels.
+Every encoder gives one feature map a level, level l with S / 2**l voxels an axis, so one decoder
+serves them all. `isdmae.networks.factory` joins the two.
+
+Shapes: B batch, C channels, S spatial axes ((H, W) or (D, H, W)).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from .blocks import ConvNorm, ResidualBlock, UpBlock
+from .blocks import UpBlock
+
+EncoderName = Literal["residual", "bottleneck", "mit", "mednext"]
 
 SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     # name: (channels of each level, residual blocks of each level)
@@ -18,29 +24,64 @@ SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "L": ((32, 64, 128, 256, 320, 320), (1, 2, 3, 4, 6, 6)),
 }
 
+# The first two levels of these encoders are a light stem (see `isdmae.networks.blocks`): their
+# own first feature map has a quarter of the resolution (the Mix Transformer) or half of it.
+_RESNET: dict[str, Any] = {
+    "widths": (32, 64, 256, 512, 1024, 2048),
+    "decoder": (32, 64, 128, 256, 512),
+}
+_MIT: dict[str, Any] = {"widths": (32, 64, 64, 128, 320, 512), "decoder": (32, 64, 64, 128, 256)}
+_MEDNEXT: dict[str, Any] = {"widths": (32, 64, 128, 256, 512)}
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    # ResNet-26, -50 and -101 (He et al. 2016, table 1; 26 has two blocks a stage).
+    "bottleneck": {
+        "S": {**_RESNET, "blocks": (0, 0, 2, 2, 2, 2)},
+        "B": {**_RESNET, "blocks": (0, 0, 3, 4, 6, 3)},
+        "L": {**_RESNET, "blocks": (0, 0, 3, 4, 23, 3)},
+    },
+    # MiT-B0, -B1 and -B2 (Xie et al. 2021, arXiv 2105.15203, table 6).
+    "mit": {
+        "S": {
+            "widths": (16, 32, 32, 64, 160, 256),
+            "blocks": (0, 0, 2, 2, 2, 2),
+            "decoder": (16, 32, 32, 64, 128),
+        },
+        "B": {**_MIT, "blocks": (0, 0, 2, 2, 2, 2)},
+        "L": {**_MIT, "blocks": (0, 0, 3, 4, 6, 3)},
+    },
+    # The encoder halves of MedNeXt-S, -B and -L (Roy et al. 2023, arXiv 2303.09975, table 1).
+    "mednext": {
+        "S": {**_MEDNEXT, "blocks": (2, 2, 2, 2, 2), "expansion": (2, 2, 2, 2, 2)},
+        "B": {**_MEDNEXT, "blocks": (2, 2, 2, 2, 2), "expansion": (2, 3, 4, 4, 4)},
+        "L": {**_MEDNEXT, "blocks": (3, 4, 8, 8, 8), "expansion": (3, 4, 8, 8, 8)},
+    },
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """Shape of the network; stored in a model's ``model.json``.
-
-    Parameters
-    ----------
-    spatial_dims : int
-        2 or 3.
-    in_channels : int
-        Input channels.
-    widths, blocks : tuple of int
-        Channels and residual blocks of each level, from full resolution down. Level 0 begins
-        with one plain convolution; each further level begins with a block of stride 2.
-    norm : str
-        ``"batch"`` (folds into the convolutions for prediction) or ``"instance"``.
-    """
+    """Shape of the network; stored in a model's ``model.json``."""
 
     spatial_dims: int = 2
+    """2 or 3."""
     in_channels: int = 4
+    """Input channels."""
     widths: tuple[int, ...] = SIZES["S"][0]
+    """Channels of each level of the encoder, from full resolution down."""
     blocks: tuple[int, ...] = SIZES["S"][1]
+    """Blocks of each level. The light stem of `bottleneck` and `mit` has none at levels 0 and 1."""
     norm: str = "batch"
+    """``"batch"`` (folds into the convolutions for prediction) or ``"instance"``."""
+    encoder: EncoderName = "residual"
+    """Kind of blocks: see the module of each encoder."""
+    decoder: tuple[int, ...] = ()
+    """Channels of the decoder at every level but the deepest; empty: those of the encoder."""
+    expansion: tuple[int, ...] = ()
+    """`mednext`: inner over outer channels of the blocks of each level."""
+    kernel: int = 3
+    """`mednext`: edge of the depthwise kernels, odd."""
+    response_norm: bool = False
+    """`mednext`: global response normalisation (Woo et al. 2023) inside the blocks."""
 
     def __post_init__(self) -> None:
         if self.spatial_dims not in (2, 3):
@@ -49,24 +90,58 @@ class UNetConfig:
             raise ValueError(f"Unknown normalisation '{self.norm}': 'batch' or 'instance'.")
         if not 2 <= len(self.widths) <= 8 or len(self.widths) != len(self.blocks):
             raise ValueError("widths and blocks need the same length, 2 to 8 levels.")
-        if not 1 <= self.in_channels <= 64 or not all(1 <= width <= 2048 for width in self.widths):
-            raise ValueError("Channel counts must lie in 1..64 (input) and 1..2048 (levels).")
-        if not all(0 <= count <= 32 for count in self.blocks) or not all(self.blocks[1:]):
-            raise ValueError("Every level below the first needs 1 to 32 residual blocks.")
+        if not 1 <= self.in_channels <= 64:
+            raise ValueError("Channel counts of the input must lie in 1..64.")
+        if not all(1 <= width <= 2048 for width in (*self.widths, *self.decoder)):
+            raise ValueError("Channel counts of the levels must lie in 1..2048.")
+        if self.decoder and len(self.decoder) != len(self.widths) - 1:
+            raise ValueError("decoder needs one entry fewer than widths, one a level, or none.")
+        self._check_encoder()
+
+    def _check_encoder(self) -> None:
+        """Refuse what the chosen encoder cannot build."""
+        light = self.encoder in ("bottleneck", "mit")
+        if not all(0 <= count <= 32 for count in self.blocks) or not all(self.blocks[1 + light :]):
+            raise ValueError("Every level below the first (or the stem) needs 1 to 32 blocks.")
+        if light and (len(self.widths) != 6 or any(self.blocks[:2])):
+            raise ValueError(f"'{self.encoder}' has 6 levels, the first two without blocks.")
+        if self.encoder == "bottleneck" and any(width % 4 for width in self.widths[2:]):
+            raise ValueError("The widths of bottleneck levels are multiples of 4.")
+        if self.encoder == "mit" and any(
+            width % heads for width, heads in zip(self.widths[2:], (1, 2, 5, 8), strict=True)
+        ):
+            raise ValueError("The widths of 'mit' divide by its 1, 2, 5 and 8 attention heads.")
+        if self.encoder == "mednext" and not (
+            len(self.expansion) == len(self.widths) and all(1 <= e <= 16 for e in self.expansion)
+        ):
+            raise ValueError("'mednext' needs an expansion of 1 to 16 for each level.")
+        if self.kernel % 2 == 0 or not 1 <= self.kernel <= 15:
+            raise ValueError(f"A depthwise kernel has an odd edge of 1 to 15, not {self.kernel}.")
 
     @classmethod
-    def of_size(cls, size: str, *, spatial_dims: int, in_channels: int) -> UNetConfig:
-        """Return the preset ``size`` ("S", "B" or "L")."""
+    def of_size(
+        cls, size: str, *, spatial_dims: int, in_channels: int, encoder: EncoderName = "residual"
+    ) -> UNetConfig:
+        """Return the preset ``size`` ("S", "B" or "L") of an encoder.
+
+        Examples
+        --------
+        >>> resnet50 = UNetConfig.of_size("B", spatial_dims=3, in_channels=5, encoder="bottleneck")
+        >>> resnet50.blocks, resnet50.stride
+        ((0, 0, 3, 4, 6, 3), 32)
+        """
         if size not in SIZES:
             raise ValueError(f"Unknown size '{size}': one of {', '.join(SIZES)}.")
-        widths, blocks = SIZES[size]
-        norm = "batch" if spatial_dims == 2 else "instance"
+        if encoder == "residual":
+            preset: dict[str, Any] = dict(zip(("widths", "blocks"), SIZES[size], strict=True))
+        else:
+            preset = PRESETS[encoder][size]
         return cls(
             spatial_dims=spatial_dims,
             in_channels=in_channels,
-            widths=widths,
-            blocks=blocks,
-            norm=norm,
+            norm="batch" if spatial_dims == 2 else "instance",
+            encoder=encoder,
+            **preset,
         )
 
     @property
@@ -74,43 +149,23 @@ class UNetConfig:
         """Input sizes must be multiples of this."""
         return int(2 ** (len(self.widths) - 1))
 
-
-class ResidualEncoder(nn.Module):
-    """Feature maps of every level, finest first: a list of (B, widths[l], \\*S / 2**l)."""
-
-    def __init__(self, config: UNetConfig) -> None:
-        super().__init__()
-        dims, norm = config.spatial_dims, config.norm
-        self.stem = ConvNorm(dims, config.in_channels, config.widths[0], norm=norm)
-        self.activation = nn.LeakyReLU(0.01, inplace=True)
-        self.levels = nn.ModuleList()
-        width_before = config.widths[0]
-        for level, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
-            stages = []
-            for block in range(count):
-                stride = 2 if level > 0 and block == 0 else 1
-                stages.append(ResidualBlock(dims, width_before, width, stride=stride, norm=norm))
-                width_before = width
-            self.levels.append(nn.Sequential(*stages))
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        features = []
-        x = self.activation(self.stem(x))
-        for level in self.levels:
-            x = level(x)
-            features.append(x)
-        return features
+    @property
+    def decoder_widths(self) -> tuple[int, ...]:
+        """Channels of the decoder at every level but the deepest, from full resolution down."""
+        return self.decoder or self.widths[:-1]
 
 
 class UNetDecoder(nn.Module):
-    """From the encoder's feature maps to (B, widths[0], \\*S) at full resolution."""
+    """From the encoder's feature maps to (B, decoder_widths[0], \\*S) at full resolution."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        self.steps = nn.ModuleList(
-            UpBlock(config.spatial_dims, below, here, norm=config.norm)
-            for below, here in zip(config.widths[:0:-1], config.widths[-2::-1], strict=True)
-        )
+        self.steps = nn.ModuleList()
+        below = config.widths[-1]
+        levels = zip(config.widths[-2::-1], config.decoder_widths[::-1], strict=True)
+        for skip, width in levels:
+            self.steps.append(UpBlock(config.spatial_dims, below, skip, width, norm=config.norm))
+            below = width
 
     def forward(self, features: list[Tensor]) -> Tensor:
         x = features[-1]
