@@ -18,7 +18,9 @@ from isdmae.inference import Predictor
 from isdmae.io import to_sitk, write_image_atomic, write_labelmap
 from isdmae.labels import LUNGS
 from isdmae.networks import unet
+from isdmae.networks.dual_mae import DualMaskedAutoencoder
 from isdmae.phantom import Phantom, PhantomConfig, make_phantom
+from isdmae.preprocess import PreprocessConfig
 from isdmae.volume import Volume
 from isdmae_train import cli
 from isdmae_train.finetune import known_slices
@@ -236,12 +238,28 @@ def test_a_3d_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(
 
 def test_a_network_with_neighbours_trains_and_predicts(cache: Path, tmp_path: Path) -> None:
     rules = {"in_plane_spacing_mm": 5.0, "picture_size": 64, "neighbours": 1}
-    run = recipe(tmp_path, cache, 5, spatial_dims=2, preprocess=rules, data={"size": 64})
+    shared: dict[str, Any] = {"spatial_dims": 2, "preprocess": rules, "data": {"size": 64}}
+    before = recipe(tmp_path / "pre", cache, 2, masks={"patch_size": 8}, **shared)
+    assert cli.main(["pretrain", "--recipe", str(before)]) == 0
+    run = recipe(tmp_path, cache, 5, start=str(tmp_path / "pre" / "run"), **shared)
     assert cli.main(["finetune", "--recipe", str(run)]) == 0
     made = export(tmp_path / "run", tmp_path)
     assert find_bundle(made).info.network.in_channels == 8
     ct = chest(3).ct
     assert Predictor(made, device="cpu").segment(ct).labelmap.same_grid(ct)
+
+
+def test_what_is_hidden_in_a_slice_is_hidden_in_its_neighbours() -> None:
+    rules = PreprocessConfig(neighbours=1)
+    shape = unet.UNetConfig.of_size("S", spatial_dims=2, in_channels=rules.channel_count(2))
+    network = DualMaskedAutoencoder(shape, rules)
+    image, is_hu = torch.rand(2, 3, 16, 16) * 800 - 900, torch.tensor([True, True])
+    hidden = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
+    hidden[..., 4:12, 4:12] = True
+    shown = network.masked_channels(image, is_hu, hidden)
+    other = network.masked_channels(torch.where(hidden, 0.0, image), is_hu, hidden)
+    assert shown.shape == (2, 8, 16, 16)
+    assert torch.allclose(shown, other, atol=1e-5)
 
 
 def test_a_network_of_three_planes_says_so_in_its_bundle(cache: Path, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from isdmae import cli
 from isdmae.bundle import Bundle, write_bundle
 from isdmae.inference import Predictor
 from isdmae.io import to_sitk, write_image_atomic
@@ -15,6 +17,7 @@ from isdmae.job import PredictJob, Runner
 from isdmae.networks.segmenter import Segmenter
 from isdmae.phantom import Phantom
 from isdmae.preprocess import PreprocessConfig
+from isdmae.schema import from_plain
 from isdmae.views import usable_views
 from isdmae.volume import Volume
 from tiny_model import TINY_NETWORK, tiny_info
@@ -150,10 +153,23 @@ def test_a_model_says_which_views_it_was_made_for(tmp_path: Path) -> None:
 
 def test_the_report_says_what_was_used(bundle: Bundle, thin: Volume, tmp_path: Path) -> None:
     write_image_atomic(tmp_path / "ct.nrrd", to_sitk(thin))
-    job = PredictJob(
-        input=tmp_path / "ct.nrrd", outputs=(tmp_path / "a.nrrd",), model=str(bundle.folder),
-        device="cpu", views=ALL, mirror=True, force=True,
-    )  # fmt: skip
-    report = Runner().run(job)
+    plain = {
+        "input": str(tmp_path / "ct.nrrd"), "outputs": [str(tmp_path / "a.nrrd")],
+        "model": str(bundle.folder), "device": "cpu", "views": list(ALL), "mirror": True,
+        "force": True,
+    }  # fmt: skip
+    report = Runner().run(from_plain(PredictJob, plain, "a message to the worker"))
     assert report["options"]["views"] == list(ALL)
     assert report["options"]["mirror"] is True
+
+
+def test_the_command_line_has_both_options(bundle: Bundle, thin: Volume, tmp_path: Path) -> None:
+    write_image_atomic(tmp_path / "ct.nrrd", to_sitk(thin))
+    command = [
+        "predict", str(tmp_path / "ct.nrrd"), "-o", str(tmp_path / "a.nrrd"), "--device", "cpu",
+        "--model", str(bundle.folder), "--force", "--progress", "none", "--mirror", "--views",
+        "axial", "coronal", "--report", str(tmp_path / "report.json"),
+    ]  # fmt: skip
+    assert cli.main(command) == 0
+    used = json.loads((tmp_path / "report.json").read_text())["options"]
+    assert (used["views"], used["mirror"]) == (["axial", "coronal"], True)

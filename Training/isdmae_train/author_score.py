@@ -40,10 +40,10 @@ class AuthorScore:
     """
 
     def __init__(self, bundle: Bundle, device: str) -> None:
-        if bundle.info.network.spatial_dims != 2:
+        if bundle.info.network.spatial_dims != 2 or bundle.info.preprocess.neighbours:
             raise InputError(
                 "not-2d",
-                "The authors' way of scoring is for 2D models.",
+                "The authors' way of scoring is for 2D models that see single slices.",
                 "Leave --author-compatible out.",
             )
         self._info = bundle.info

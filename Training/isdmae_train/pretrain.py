@@ -16,6 +16,7 @@ from torch import Tensor
 from isdmae.masking import equal_bins, intensity_mask, noise_fill, spatial_mask, tissue_bins
 from isdmae.networks.dual_mae import DualMAEConfig, DualMaskedAutoencoder, DualReconstruction
 from isdmae.networks.unet import UNetConfig
+from isdmae.preprocess import middle_slice
 from isdmae.schema import to_plain
 
 from . import loop
@@ -61,8 +62,9 @@ def pretrain(config: PretrainConfig) -> Path:
         for batch in batches(dataset, config.loop, first_step=step):
             image, is_hu = batch["image"].to(device), batch["is_hu"].to(device)
             first = step * config.loop.batch
-            hidden = draw_masks(image, is_hu, config.masks, config.loop.seed, first, config.views)
-            noise = draw_noise(image, is_hu, config.masks, config.loop.seed, first)
+            alone = middle_slice(image)  # what is hidden in a slice is hidden in its neighbours
+            hidden = draw_masks(alone, is_hu, config.masks, config.loop.seed, first, config.views)
+            noise = draw_noise(alone, is_hu, config.masks, config.loop.seed, first)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 result = network(image, is_hu, hidden, noise)
             terms = loss_terms(result, hidden, config)

@@ -150,7 +150,7 @@ class DualMaskedAutoencoder(nn.Module):
             if noise is None:
                 raise ValueError("The fill 'noise' needs noise.")
             return to_channels(torch.where(hidden, noise, image), is_hu, self.preprocess)
-        visible = (~hidden).float()
+        visible = (~hidden).float().expand_as(image)
         dims = list(range(1, image.ndim))
         mean = (image * visible).sum(dims, keepdim=True) / visible.sum(dims, keepdim=True).clamp(1)
         channels = to_channels(torch.where(hidden, mean, image), is_hu, self.preprocess)
