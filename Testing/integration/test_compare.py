@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from isdmae.networks import unet
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae_train import cli, compare, loop
 from isdmae_train.compare_plan import load_comparison, parts_of
-from isdmae_train.config import CompareOptions
+from isdmae_train.config import RECIPES, CompareConfig, CompareOptions, load_recipe
 from isdmae_train.data import read_manifest
 
 TINY = ((16, 16, 16), (0, 1, 1))
@@ -255,3 +256,24 @@ def test_a_recipe_that_cannot_work_is_refused_before_the_work(
     monkeypatch.setattr(compare, "finetune", lambda config: pytest.fail("it was begun"))
     assert cli.main(["compare", str(recipe(data, tmp_path / "out", **changes))]) == 2
     assert message in caplog.text
+
+
+@pytest.mark.parametrize("name", ["compare-2d", "compare-3d", "compare-nodules"])
+def test_each_budget_of_a_published_comparison_is_valid(data: Path, name: str) -> None:
+    entries = [
+        replace(entry, labels=("lesion", "nodule"))
+        for entry in read_manifest(data / "cache" / "manifest.jsonl")
+    ]
+    path = RECIPES / f"{name}.yaml"
+    for budget in load_recipe(CompareConfig, path).budgets:
+        config = load_comparison(CompareOptions(recipe=path, budget=budget))
+        # Only the number of folds is changed: these data have few patients.
+        few = {budget: replace(config.budgets[budget], folds=2)}
+        parts = parts_of(replace(config, budgets=few), entries)
+        assert {part.finetune.loop.steps for part in parts} == {few[budget].finetune_steps}
+        for part in parts:
+            if part.pretrain is not None:
+                assert part.pretrain.spatial_dims == part.finetune.spatial_dims
+                assert part.pretrain.encoder == part.finetune.encoder
+                assert part.pretrain.size == part.finetune.size
+                assert part.pretrain.preprocess == part.finetune.preprocess

@@ -17,6 +17,7 @@ from isdmae.errors import Cancelled, InputError
 from isdmae.io import read, to_sitk, write_image_atomic, write_labelmap
 from isdmae.labels import make_label
 from isdmae.phantom import PhantomConfig, make_phantom
+from isdmae.preprocess import PreprocessConfig
 from isdmae.schema import to_plain
 from isdmae.volume import Volume
 from isdmae_train import cli
@@ -95,11 +96,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Finds:
     """In the place of a network: finds by a rule, with labels of any names."""
 
-    def __init__(self, rule: Any, names: tuple[str, ...], spatial_dims: int = 2) -> None:
+    def __init__(
+        self, rule: Any, names: tuple[str, ...], spatial_dims: int = 2, neighbours: int = 0
+    ) -> None:
         self.rule, self.seen = rule, []
         labels = tuple(make_label(name, n) for n, name in enumerate(names, start=1))
         network = type("N", (), {"spatial_dims": spatial_dims})
-        info = type("I", (), {"labels": labels, "name": "fake", "network": network})
+        facts = {
+            "labels": labels, "name": "fake", "network": network,
+            "preprocess": PreprocessConfig(neighbours=neighbours),
+        }  # fmt: skip
+        info = type("I", (), facts)
         self.bundle = type("B", (), {"info": info})
 
     def segment(self, volume: Volume, stop: Any = None) -> Any:
@@ -211,8 +218,11 @@ def test_an_invention_on_a_picture_without_lesion_counts_zero(pictures: Path) ->
     assert not any(score.missed for score in scores)
 
 
-def test_a_3d_model_sees_the_stack_and_is_scored_on_the_same_slices(pictures: Path) -> None:
-    model = Finds(bright, ("lesion",), spatial_dims=3)
+@pytest.mark.parametrize("options", [{"spatial_dims": 3}, {"neighbours": 1}])
+def test_a_model_that_sees_neighbours_gets_the_stack_and_is_scored_on_the_same_slices(
+    pictures: Path, options: dict[str, int]
+) -> None:
+    model = Finds(bright, ("lesion",), **options)
     flat = scores_of(pictures / "manifest.jsonl", Finds(bright, ("lesion",)))
     assert scores_of(pictures / "manifest.jsonl", model) == flat
     assert model.seen == [(3, 48, 40), (2, 48, 40), (2, 48, 40)]

@@ -125,6 +125,13 @@ def test_of_a_share_of_the_labels_only_those_slices_are_known(manifest: Path) ->
     assert [len(slices) for slices in by_patient.usable] == [e.shape[0] for e in by_patient.entries]
 
 
+def test_a_cube_of_sparse_slices_shows_one_that_may_be_learnt_from(manifest: Path) -> None:
+    far_apart = AugmentConfig(scale=(0.45, 0.55))
+    dataset = cubes(manifest, label_share=0.04, augment=far_apart)
+    assert [len(slices) for slices in dataset.scans.usable] == [1, 1, 1]
+    assert all(dataset[n]["known"].any() for n in range(150))
+
+
 def test_pre_training_sees_every_scan_whatever_the_share(manifest: Path) -> None:
     config = DataConfig(manifest=manifest, label_share=0.1, label_share_by="patient")
     assert len(CubeDataset(config, CUBES, seed=0).scans.entries) == 3

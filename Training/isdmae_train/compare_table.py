@@ -149,13 +149,14 @@ def _flat(row: Row) -> Row:
 def _markdown(facts: Mapping[str, Any]) -> str:
     done, parts = facts["parts"]["done"], facts["parts"]["all"]
     name, budget = next(iter(facts["budget"].items()))
+    units = " or ".join(sorted({row["unit"] for row in facts["rows"]}))
     lines = [
         f"Budget {name}: {budget['pretrain_steps']} steps of pre-training, "
         f"{budget['finetune_steps']} of fine-tuning, seeds "
         f"{', '.join(map(str, budget['seeds']))}; {done} of {parts} parts done. "
         f"Mean over patients [95 % bootstrap interval]; NSD at a tolerance of "
-        f"{facts['tolerance']:g}; differences to {facts['baseline']} are paired by patient. Missed "
-        "and invented: numbers of images, over all seeds.",
+        f"{facts['tolerance']:g} {units}; differences to {facts['baseline']} are paired by "
+        "patient. Missed and invented: numbers of images, over all seeds.",
         "",
         "| structure | of each | labels | recipe | Dice | difference | NSD | HD95 | missed | "
         "invented | images | patients | runs |",

@@ -16,6 +16,8 @@ from .slices import SliceDataset
 
 MOST_PLACES = 20_000
 """Labelled voxels of a scan that are remembered to draw cubes about."""
+MOST_TRIES = 100
+"""To place a cube so that it shows a slice whose labels may be used."""
 
 Centre = tuple[float, float, float]
 
@@ -66,8 +68,7 @@ class CubeDataset(Dataset[dict[str, object]]):
         scan = self.scans.draw(random)
         entry, volume, truth = self.scans.opened(scan)
         size, change = self.preprocess.roi_size, self.config.augment
-        pose = self._pose(scan, random)
-        centre = self._centre(scan, pose, random)
+        pose, centre, known = self._place(scan, random)
         fill = float(AIR_HU) if entry.is_hu else 0.0
         image = cut_image(volume, pose, centre, size, fill)
         roles = self.scans.roles[scan]
@@ -83,9 +84,24 @@ class CubeDataset(Dataset[dict[str, object]]):
             "image": torch.from_numpy(np.ascontiguousarray(image, np.float32))[None],
             "is_hu": is_hu,
             "label": torch.from_numpy(roles.classes[found].astype(np.int64)),
-            "known": torch.from_numpy(self._known(scan, pose, centre[0])),
+            "known": torch.from_numpy(known),
             "case": f"{entry.id}[{', '.join(f'{place:.0f}' for place in centre)}]",
         }
+
+    def _place(
+        self, scan: int, random: np.random.Generator
+    ) -> tuple[Pose, Centre, npt.NDArray[np.bool_]]:
+        """Draw how and where a cube lies, anew while none of its slices may be learnt from.
+
+        A cube whose slices lie further apart than the scan's can step over the few that may.
+        """
+        for _ in range(MOST_TRIES):
+            pose = self._pose(scan, random)
+            centre = self._centre(scan, pose, random)
+            known = self._known(scan, pose, centre[0])
+            if known.any():
+                break
+        return pose, centre, known
 
     def _pose(self, scan: int, random: np.random.Generator) -> Pose:
         entry, preprocess = self.scans.entries[scan], self.preprocess

@@ -136,8 +136,13 @@ class Evaluator:
         return classes
 
     def _segment(self, images: list[Volume], stop: Stop | None) -> Array:
-        """Return the labelmap (K, H, W): of a CT, of each picture, or of their stack for 3D."""
-        if self.predictor.bundle.info.network.spatial_dims == 3 and len(images) > 1:
+        """Return the labelmap (K, H, W) of a CT, or of pictures: each by itself or their stack.
+
+        A model that sees a slice's neighbours gets the stack.
+        """
+        info = self.predictor.bundle.info
+        sees_neighbours = info.network.spatial_dims == 3 or info.preprocess.neighbours > 0
+        if sees_neighbours and len(images) > 1:
             stack = Volume(array=np.concatenate([one.array for one in images]), is_hu=False)
             images = [stack]
         found = [self.predictor.segment(one, stop=stop).labelmap.array for one in images]

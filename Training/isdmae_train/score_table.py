@@ -200,8 +200,8 @@ def _cell(value: object) -> str:
 def markdown(summary: Mapping[str, Mapping[str, Any]], tolerance: float) -> str:
     """Lay out a summary of `summarise_patients` as a table."""
     lines = [
-        f"| structure | of each | Dice | NSD at {tolerance:g} | HD95 | missed | invented | "
-        "patients | images |",
+        f"| structure | of each | Dice | NSD at {tolerance:g} {units(summary)} | HD95 | missed | "
+        "invented | patients | images |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for structure, levels in summary.items():
@@ -210,6 +210,19 @@ def markdown(summary: Mapping[str, Mapping[str, Any]], tolerance: float) -> str:
             counts = [str(facts[n]) for n in ("missed", "invented", "patients", "images")]
             lines.append(f"| {' | '.join([structure, level, *cells, *counts])} |")
     return "\n".join(lines) + "\n"
+
+
+def units(summary: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the unit of lengths: "mm" of scans, "px" of pictures, "mm or px" where there are both.
+
+    Examples
+    --------
+    >>> units({"lesion": {"slice": {"unit": "px"}, "case": {"unit": "px"}}})
+    'px'
+    """
+    return " or ".join(
+        sorted({str(facts["unit"]) for levels in summary.values() for facts in levels.values()})
+    )
 
 
 def interval(values: Mapping[str, float] | Summary | None, metric: str, unit: str) -> str:
