@@ -19,7 +19,7 @@ from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae_train import cli, compare, loop
 from isdmae_train.compare_plan import load_comparison, parts_of
 from isdmae_train.config import RECIPES, CompareConfig, CompareOptions, load_recipe
-from isdmae_train.data import read_manifest
+from isdmae_train.data import ManifestEntry, read_manifest
 
 TINY = ((16, 16, 16), (0, 1, 1))
 PATIENTS = 4
@@ -47,6 +47,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_image_atomic(folder / f"ct{seed}.nrrd", to_sitk(phantom.ct))
         write_labelmap(folder / f"lungs{seed}.nrrd", phantom.lungs, LUNGS)
     return folder
+
+
+@pytest.fixture
+def entries(data: Path, tmp_path: Path) -> list[ManifestEntry]:
+    """The prepared data of the recipe below."""
+    options = CompareOptions(recipe=recipe(data, tmp_path / "prepared"))
+    return read_manifest(compare._prepared(load_comparison(options)))
 
 
 def recipe(data: Path, out: Path, **changes: Any) -> Path:
@@ -112,8 +119,9 @@ def test_from_a_folder_of_scans_to_the_table_in_one_command(data: Path, tmp_path
     assert (out / "smoke/parts/none/fold0-seed0-labels100/bundle/model.json").is_file()
 
 
-def test_no_run_sees_the_held_out_patients(data: Path, tmp_path: Path) -> None:
-    entries = read_manifest(data / "cache" / "manifest.jsonl")
+def test_no_run_sees_the_held_out_patients(
+    data: Path, tmp_path: Path, entries: list[ManifestEntry]
+) -> None:
     config = load_comparison(CompareOptions(recipe=recipe(data, tmp_path / "a")))
     parts = parts_of(config, entries)
     for part in parts:
@@ -128,9 +136,8 @@ def test_no_run_sees_the_held_out_patients(data: Path, tmp_path: Path) -> None:
 
 
 def test_later_entries_win_and_what_the_comparison_fixes_cannot_be_changed(
-    data: Path, tmp_path: Path
+    data: Path, tmp_path: Path, entries: list[ManifestEntry]
 ) -> None:
-    entries = read_manifest(data / "cache" / "manifest.jsonl")
     ways = {
         "none": {},
         "wide": {"pretrain": "pretrain/isd-mae", "pretrain_with": {"size": "B"},
@@ -259,11 +266,10 @@ def test_a_recipe_that_cannot_work_is_refused_before_the_work(
 
 
 @pytest.mark.parametrize("name", ["compare-2d", "compare-3d", "compare-nodules"])
-def test_each_budget_of_a_published_comparison_is_valid(data: Path, name: str) -> None:
-    entries = [
-        replace(entry, labels=("lesion", "nodule"))
-        for entry in read_manifest(data / "cache" / "manifest.jsonl")
-    ]
+def test_each_budget_of_a_published_comparison_is_valid(
+    entries: list[ManifestEntry], name: str
+) -> None:
+    entries = [replace(entry, labels=("lesion", "nodule")) for entry in entries]
     path = RECIPES / f"{name}.yaml"
     for budget in load_recipe(CompareConfig, path).budgets:
         config = load_comparison(CompareOptions(recipe=path, budget=budget))
