@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from isdmae.volume import Array, Volume, to_lps_order
 from .config import LabelSource, PictureSet, PrepareConfig, ScanSource
 from .crops import unpacked
 from .data import ManifestEntry
+from .layouts import find_sources
 from .lung_truth import lung_truth
 from .pictures import PictureStack, read_stack, stacks_of
 
@@ -49,6 +51,11 @@ def prepare(config: PrepareConfig) -> Path:
         ``same-id`` before anything is done; ``nothing-prepared`` where no scan could be prepared;
         ``scans-skipped`` where some could not, after the manifest of the others was written.
     """
+    if not (config.scans or config.pictures or config.phantoms):
+        found = find_sources(config.data)
+        log.info("%s: %s", config.data, found.layout)
+        scans = tuple(_absolute(scan) for scan in found.scans)
+        config = replace(config, scans=scans, pictures=found.pictures)
     config.out.mkdir(parents=True, exist_ok=True)
     names = [scan.id for scan in config.scans]
     if len(set(names)) != len(names):
@@ -79,6 +86,14 @@ def prepare(config: PrepareConfig) -> Path:
             "They are named above; mend or remove them.",
         )
     return manifest
+
+
+def _absolute(scan: ScanSource) -> ScanSource:
+    """Name the files of a scan so that the folder of data does not come before them again."""
+    label = scan.label
+    if label is not None and label.path is not None:
+        label = replace(label, path=label.path.resolve())
+    return replace(scan, image=scan.image.resolve(), label=label)
 
 
 def _prepare_scan(scan: ScanSource, config: PrepareConfig) -> ManifestEntry:
