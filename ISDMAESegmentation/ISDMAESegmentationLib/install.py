@@ -16,6 +16,9 @@ from .failure import refuse
 from .worker_command import MODULE_FOLDER
 
 REQUIREMENTS = MODULE_FOLDER / "Resources" / "requirements.txt"
+TRAINING_REQUIREMENTS = MODULE_FOLDER / "Resources" / "requirements-training.txt"
+# What comes with Slicer or with the PyTorch extension is never changed by pip.
+KEPT = ["numpy", "scipy", "SimpleITK", "torch"]
 WHEELS_SETTING = "ISDMAESegmentation/WheelsFolder"
 
 
@@ -30,11 +33,20 @@ def install_packages() -> None:
     """
     packaging = _packaging()
     _install_torch(packaging)
-    requirements = packaging.load_requirements(str(REQUIREMENTS))
+    _ensure(packaging, REQUIREMENTS)
+
+
+def install_training_packages() -> None:
+    """Install what training needs beyond that, after asking; errors as `install_packages`."""
+    _ensure(_packaging(), TRAINING_REQUIREMENTS)
+
+
+def _ensure(packaging, file: Path) -> None:
+    requirements = packaging.load_requirements(str(file))
     if all(packaging.pip_check(requirement) for requirement in requirements):
         return
     try:
-        packaging.pip_ensure(requirements, requester="ISDMAE Segmentation")
+        packaging.pip_ensure(requirements, skip_packages=KEPT, requester="ISDMAE Segmentation")
     except RuntimeError as error:
         raise refuse(
             "declined",

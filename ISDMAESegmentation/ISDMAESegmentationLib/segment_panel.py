@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from . import models
 from .combo import Entry, ValueCombo
+from .devices import device_entries
 from .embedded_editor import EmbeddedEditor
 from .environment_check import Environment
 from .failure import Failure, SegmentationError
@@ -23,12 +24,6 @@ from .segmentation_logic import SegmentationLogic, run_facts
 from .text import stage_in_words, time_left
 from .undo import RunUndo
 
-DEVICES = (
-    ("auto", "Automatic"),
-    ("cpu", "Processor"),
-    ("cuda", "NVIDIA GPU"),
-    ("mps", "Apple GPU"),
-)
 # The second click of a double click must not cancel what the first one began.
 DOUBLE_CLICK_S = 0.4
 
@@ -94,7 +89,9 @@ class SegmentPanel:
         )
         chosen = next((model for model in available if model.name == self._models.value), None)
         self._ui.modelLabel.text = chosen.summary() if chosen else ""
-        self._devices.fill(self._device_entries(), parameters.device if parameters else "auto")
+        self._devices.fill(
+            device_entries(self._environment), parameters.device if parameters else "auto"
+        )
         self._ui.deviceLabel.text = (
             self._environment.device_summary()
             if self._environment is not None
@@ -263,13 +260,6 @@ class SegmentPanel:
     def _choose_device(self, value: str) -> None:
         if self._parameters is not None:
             self._parameters.device = value
-
-    def _device_entries(self) -> list[Entry]:
-        facts = self._environment.facts if self._environment is not None else None
-        if facts is None:
-            return [Entry(value, _(text)) for value, text in DEVICES]
-        why = {"auto": "", **{device["name"]: device["reason"] for device in facts["devices"]}}
-        return [Entry(value, _(text), why[value]) for value, text in DEVICES if value in why]
 
 
 def _prepare_report_table(table: qt.QTableWidget) -> None:

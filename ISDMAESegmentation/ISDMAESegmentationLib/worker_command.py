@@ -26,8 +26,8 @@ class WorkerCommand:
     python: str
     own: bool
 
-    def environment(self) -> qt.QProcessEnvironment:
-        """Return the child's environment: UTF-8, the isdmae of this module, its models."""
+    def environment(self, *more: Path) -> qt.QProcessEnvironment:
+        """Return the child's environment: UTF-8, isdmae of this module, packages in ``more``."""
         environment = slicer.app.startupEnvironment()
         inherited = ""
         if self.own:
@@ -37,7 +37,7 @@ class WorkerCommand:
         else:
             for name in SLICER_VARIABLES:
                 environment.remove(name)
-        paths = [str(MODULE_FOLDER), *([inherited] if inherited else [])]
+        paths = [str(MODULE_FOLDER), *map(str, more), *([inherited] if inherited else [])]
         environment.insert("PYTHONPATH", os.pathsep.join(paths))
         environment.insert("PYTHONUTF8", "1")
         return environment

@@ -1,0 +1,58 @@
+"""What pre-training sees and draws: five small pictures with a word below each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import qt
+from slicer.i18n import tr as _
+
+# Row and column, so that each reconstruction lies below the picture that it was made from.
+PLACES = (
+    (0, 0, "original"),
+    (0, 1, "blocks hidden"),
+    (0, 2, "intensities hidden"),
+    (1, 1, "drawn from it"),
+    (1, 2, "drawn from it"),
+)
+SIDE_PX = 104
+
+
+class PreviewTiles:
+    """Shows the strip that a run writes, cut into its five pictures."""
+
+    def __init__(self, area: qt.QWidget) -> None:
+        self._area = area
+        self._tiles: list[qt.QLabel] = []
+        grid = area.layout()
+        for row, column, caption in PLACES:
+            tile, words = qt.QLabel(), qt.QLabel(_(caption))
+            tile.setFixedSize(SIDE_PX, SIDE_PX)
+            grid.addWidget(tile, 2 * row, column)
+            grid.addWidget(words, 2 * row + 1, column)
+            self._tiles.append(tile)
+        area.setVisible(False)
+
+    @property
+    def shown(self) -> bool:
+        """Whether there are pictures."""
+        return not self._area.isHidden()
+
+    def clear(self) -> None:
+        """Forget the pictures of the former run."""
+        self._area.setVisible(False)
+
+    def show(self, path: Path) -> None:
+        """Read the strip at ``path``; one that cannot be read, or has other parts, is left out."""
+        picture = qt.QImage()
+        try:
+            known = picture.loadFromData(path.read_bytes())
+        except OSError:
+            return
+        side = picture.height()
+        if not known or picture.width() != len(self._tiles) * side:
+            return
+        for number, tile in enumerate(self._tiles):
+            part = qt.QPixmap.fromImage(picture.copy(number * side, 0, side, side))
+            tile.setPixmap(part.scaled(SIDE_PX, SIDE_PX))
+        self._area.setVisible(True)
