@@ -79,6 +79,8 @@ class BundleInfo:
     postprocess: PostprocessConfig
     views: tuple[Literal["axial", "coronal", "sagittal"], ...] = ("axial",)
     """2D: the views that are averaged unless the user says otherwise."""
+    within: str = ""
+    """In a CT, label nothing outside what the model of this name finds (lesions within lungs)."""
     training_sets: tuple[TrainingSet, ...]
     results: tuple[Result, ...] = ()
     command: str = ""
@@ -97,6 +99,8 @@ class BundleInfo:
             raise ValueError("name, title or description holds control characters")
         if self.network.in_channels != self.preprocess.channel_count(self.network.spatial_dims):
             raise ValueError("the network's input channels differ from the preprocessing's")
+        if self.within == self.name:
+            raise ValueError("a model cannot lie within itself")
         if not self.views or len(set(self.views)) != len(self.views):
             raise ValueError(f"views are one or more different ones, not {self.views}")
         if self.network.spatial_dims == 3:

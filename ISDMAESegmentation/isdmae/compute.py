@@ -59,6 +59,14 @@ class Watcher:
     stop: Stop = lambda: False
     watch: Stopwatch = field(default_factory=Stopwatch)
 
+    def part(self, first: float, share: float) -> Watcher:
+        """Return a watcher of a part of the work, from ``first`` on and ``share`` of the whole."""
+        return Watcher(
+            progress=lambda stage, done: self.progress(stage, first + share * done),
+            stop=self.stop,
+            watch=self.watch,
+        )
+
     def batches(
         self,
         network: LoadedNetwork,

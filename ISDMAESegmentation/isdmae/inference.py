@@ -90,6 +90,14 @@ class Predictor:
         self.views = self._views(self.bundle.info.views if views is None else tuple(views))
         self.overlap = overlap
         self.network = LoadedNetwork(self.bundle, device, precision, mirror=mirror)
+        within = self.bundle.info.within
+        self._around = Predictor(within, device=device, precision=precision) if within else None
+        if self._around is not None and self._around.bundle.info.within:
+            raise InputError(
+                "bad-bundle",
+                f"The model '{within}', within which this one looks, lies within a third.",
+                "Export the model again, within one that stands by itself.",
+            )
 
     @property
     def device(self) -> DeviceChoice:
@@ -159,7 +167,12 @@ class Predictor:
             turned, order = to_lps_order(checked)
             span = slice(0, len(turned.array)) if region is None else region.box(turned)[0]
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
-        labels = self._label(turned, span, region, views, watcher)
+        if self._around is None or not volume.is_hu:
+            labels = self._label(turned, span, region, views, watcher)
+        else:
+            labels = self._label(turned, span, region, views, watcher.part(0.0, 0.5))
+            outside = self._around.outside(turned, span, region, watcher.part(0.5, 0.5))
+            labels = np.where(outside, 0, labels).astype(np.uint8)
         with watch("clean"):
             report("clean", 0.95)
             cleaned, counts = clean(
@@ -205,6 +218,16 @@ class Predictor:
         if views == ("axial",):
             return label_slices(turned, span, self.network, watcher)
         return label_views(turned, views, self.network, watcher)
+
+    def outside(
+        self, turned: Volume, span: slice, region: Region | None, watcher: Watcher
+    ) -> Array:
+        """Return where an LPS-ordered CT holds nothing of this model: bool (k, j, i)."""
+        views, _ = usable_views(turned, self.bundle.info.preprocess, self.views)
+        found = turned.with_array(self._label(turned, span, region, views, watcher))
+        cleaned, _ = clean(found, self.bundle.info.postprocess, slices=span.stop - span.start)
+        result: Array = cleaned.array == 0
+        return result
 
     def _refuse_kind(self, volume: Volume) -> None:
         kind = "ct" if volume.is_hu else "picture"

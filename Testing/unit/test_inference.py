@@ -215,3 +215,40 @@ def test_a_stack_of_pictures_is_segmented_picture_by_picture(predictor: Predicto
     for picture, found in zip(pictures, stack, strict=True):
         alone = predictor.segment(Volume(array=picture[None], is_hu=False)).labelmap.array[0]
         assert np.mean(alone != found) < 0.02
+
+
+def bundle_within(folder: Path, within: str, **changes: object) -> Bundle:
+    """Write a bundle named as its folder whose random network looks within another model."""
+    torch.manual_seed(1)
+    weights = Segmenter(TINY_NETWORK, classes=3).state_dict()
+    return write_bundle(folder, tiny_info(name=folder.name, within=within, **changes), weights)
+
+
+def test_a_model_may_look_within_another_one(
+    tmp_path: Path, tiny_bundle: Bundle, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = Predictor(bundle_within(tmp_path / "free", "").folder, device="cpu")
+    monkeypatch.setenv("ISDMAE_MODELS", str(tiny_bundle.folder.parent))
+    inner = bundle_within(tmp_path / "inner", tiny_bundle.folder.name)
+    seen: list[float] = []
+    result = Predictor(inner.folder, device="cpu").segment(
+        small_phantom.ct, progress=lambda _, share: seen.append(share)
+    )
+    around = Predictor(tiny_bundle.folder, device="cpu").segment(small_phantom.ct)
+    alone = free.segment(small_phantom.ct).labelmap.array
+    assert ((alone > 0) & (around.labelmap.array == 0)).any()
+    assert result.labelmap.array.any()
+    assert not (result.labelmap.array[around.labelmap.array == 0]).any()
+    assert seen == sorted(seen)
+
+
+def test_a_model_within_itself_or_within_a_bound_one_is_refused(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="within itself"):
+        bundle_within(tmp_path / "a", "a")
+    bundle_within(tmp_path / "b", tiny_bundle.folder.name)
+    chain = bundle_within(tmp_path / "c", "b")
+    monkeypatch.setenv("ISDMAE_MODELS", f"{tmp_path}:{tiny_bundle.folder.parent}")
+    with pytest.raises(InputError, match="lies within a third"):
+        Predictor(chain.folder, device="cpu")
