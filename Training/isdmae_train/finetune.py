@@ -84,11 +84,12 @@ def finetune(config: FinetuneConfig) -> Path:
 
             if step % config.loop.log_every == 0 or step == config.loop.steps:
                 track.scalars(step, {"loss": loss.item(), "learning_rate": rate})
+            stopping = stop.asked
             due = time.monotonic() - saved > 60 * config.loop.checkpoint_minutes
-            if due or stop.asked or step == config.loop.steps:
+            if due or stopping or step == config.loop.steps:
                 save_checkpoint(config.out / "checkpoints", step, network, optimizer, plain)
                 saved = time.monotonic()
-            if stop.asked:
+            if stopping:
                 break
     loop.check_complete(step, config.loop.steps)
     return config.out

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from isdmae import io
 from isdmae.atomic import atomic_path, write_text_atomic
@@ -29,6 +28,7 @@ from .data import ManifestEntry
 from .layouts import find_sources
 from .lung_truth import lung_truth
 from .pictures import PictureStack, read_stack, stacks_of
+from .reporter import counted
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def prepare(config: PrepareConfig) -> Path:
         raise InputError("same-id", "Two scans have one id.", "Give each scan its own id.")
     entries: list[ManifestEntry] = []
     skipped: list[str] = []
-    for scan in tqdm(config.scans, desc="prepare", unit="scan"):
+    for scan in counted(config.scans, "prepare", "scan"):
         try:
             entries.append(_prepare_scan(scan, config))
         except IsdmaeError as error:
@@ -113,7 +113,7 @@ def _prepare_pictures(
     stacks = stacks_of(source, config.data)
     pictures = sum(len(stack.images) for stack in stacks)
     entries, skipped = [], []
-    for stack in tqdm(stacks, desc=source.id, unit="case"):
+    for stack in counted(stacks, source.id, "case"):
         weight = source.weight * len(stack.images) / pictures
         try:
             entries.append(_store_pictures(stack, source.licence, weight, config))

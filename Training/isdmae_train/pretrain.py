@@ -78,14 +78,16 @@ def pretrain(config: PretrainConfig) -> Path:
             if step % config.loop.log_every == 0 or step == config.loop.steps:
                 values = {"loss": loss, **terms}
                 track.scalars(step, {name: term.item() for name, term in values.items()})
-            if step % (10 * config.loop.log_every) == 0 or step == config.loop.steps:
+            often = config.loop.log_every
+            if step % (10 * often) == 0 or step in (often, config.loop.steps):
                 tiles = strip(network, image, is_hu, hidden, noise, result)
                 track.picture(step, "reconstruction", tiles)
+            stopping = stop.asked
             due = time.monotonic() - saved > 60 * config.loop.checkpoint_minutes
-            if due or stop.asked or step == config.loop.steps:
+            if due or stopping or step == config.loop.steps:
                 save_checkpoint(config.out / "checkpoints", step, network, optimizer, plain)
                 saved = time.monotonic()
-            if stop.asked:
+            if stopping:
                 break
     loop.check_complete(step, config.loop.steps)
     return config.out
