@@ -17,6 +17,7 @@ from .failure import SegmentationError
 from .model_check import ModelCheck
 from .parameter_node import ParameterNode
 from .segmentation_logic import SegmentationLogic
+from .training_client import TrainingClient
 from .worker_command import name_python, named_python, worker_command
 
 
@@ -29,6 +30,8 @@ class AdvancedPanel:
         The widgets by name.
     logic : SegmentationLogic
         Its worker is shown and stopped here.
+    training : TrainingClient
+        Its log is shown below the worker's.
     told : callable
         Hears what the worker's Python has, None while it is being asked.
     models_changed : callable
@@ -39,10 +42,11 @@ class AdvancedPanel:
         self,
         ui: Any,
         logic: SegmentationLogic,
+        training: TrainingClient,
         told: Callable[[Environment | None], None],
         models_changed: Callable[[], None],
     ) -> None:
-        self._ui, self._logic = ui, logic
+        self._ui, self._logic, self._training = ui, logic, training
         self._told, self._models_changed = told, models_changed
         self._parameters: ParameterNode | None = None
         self._check = EnvironmentCheck(worker_command)
@@ -116,7 +120,7 @@ class AdvancedPanel:
             else _("The chosen model came with the extension.")
         )
         if ui.logText.isVisible():
-            ui.logText.setPlainText(client.log)
+            ui.logText.setPlainText(self._log())
 
     def close(self) -> None:
         """The panel goes away."""
@@ -214,4 +218,7 @@ class AdvancedPanel:
 
     def _on_log(self, on: bool) -> None:
         self._ui.logText.setVisible(on)
-        self._ui.logText.setPlainText(self._logic.client.log)
+        self._ui.logText.setPlainText(self._log())
+
+    def _log(self) -> str:
+        return "\n".join(part for part in (self._logic.client.log, self._training.log) if part)

@@ -37,7 +37,8 @@ def published_recipes(task: str) -> list[str]:
         folder = training_folder() / "recipes"
     except RuntimeError:
         return []
-    return [path.stem for path in sorted(folder.glob(f"*{task}*.yaml"))]
+    paths = [*sorted(folder.glob(f"{task}/*.yaml")), *sorted(folder.glob(f"*-{task}.yaml"))]
+    return [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import qt
 import slicer
 import vtk
 from slicer.util import VTKObservationMixin
@@ -11,9 +12,14 @@ from slicer.util import VTKObservationMixin
 from .advanced_panel import AdvancedPanel
 from .batch_panel import BatchPanel
 from .environment_check import Environment
+from .install import install_training_packages
 from .parameter_node import ParameterNode
 from .segment_panel import SegmentPanel
 from .segmentation_logic import SegmentationLogic
+from .training_panel import TrainingPanel
+from .worker_command import named_python
+
+REFRESH_MS = 200
 
 
 class Panel(VTKObservationMixin):
@@ -34,14 +40,20 @@ class Panel(VTKObservationMixin):
         self._bound: ParameterNode | None = None
         self._gui_tag: Any = None
         self._asked = False
+        self._refreshing = False
         self.logic = SegmentationLogic(self._on_worker_changed)
         self.segment = SegmentPanel(ui, self.logic, self._make_ready)
         self.batch = BatchPanel(ui, self.logic, self._make_ready)
-        self.advanced = AdvancedPanel(ui, self.logic, self._on_environment, self._on_models)
+        self.training = TrainingPanel(ui, self._make_ready_to_train, self._on_models)
+        self.advanced = AdvancedPanel(
+            ui, self.logic, self.training.client, self._on_environment, self._on_models
+        )
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_start_close)
         self.addObserver(scene, scene.EndCloseEvent, self._on_scene_end_close)
         self.addObserver(scene, scene.EndImportEvent, self._on_scene_end_import)
+        self.addObserver(scene, scene.NodeAddedEvent, self._on_scene_nodes)
+        self.addObserver(scene, scene.NodeRemovedEvent, self._on_scene_nodes)
         self._entered = False
 
     def enter(self) -> None:
@@ -65,6 +77,7 @@ class Panel(VTKObservationMixin):
         self.removeObservers()
         self.segment.close()
         self.batch.close()
+        self.training.close()
         self.advanced.close()
         self.logic.close()
 
@@ -87,10 +100,17 @@ class Panel(VTKObservationMixin):
                     "volume": self.ui.volumeSelector,
                     "segmentation": self.ui.segmentationSelector,
                     "region": self.ui.regionSelector,
+                    "trainLabels": self.ui.trainLabelsEdit,
+                    "trainName": self.ui.trainNameEdit,
+                    "trainSteps": self.ui.trainStepsSpin,
+                    "maskPatch": self.ui.maskPatchSpin,
+                    "maskSpatialRatio": self.ui.maskSpatialSlider,
+                    "maskBins": self.ui.maskBinsSpin,
+                    "maskIntensityRatio": self.ui.maskIntensitySlider,
                 }
             )
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._on_parameters_changed)
-        for section in (self.segment, self.batch, self.advanced):
+        for section in (self.segment, self.batch, self.training, self.advanced):
             section.set_parameters(parameters)
 
     def _unbind(self) -> None:
@@ -102,6 +122,7 @@ class Panel(VTKObservationMixin):
     def _on_parameters_changed(self, _caller: object = None, _event: object = None) -> None:
         self.segment.refresh()
         self.batch.refresh()
+        self.training.refresh()
         self.advanced.refresh()
 
     def _on_scene_start_close(self, _caller: object, _event: str) -> None:
@@ -115,6 +136,17 @@ class Panel(VTKObservationMixin):
         if self._entered:
             self.bind()
 
+    def _on_scene_nodes(self, _caller: object, _event: str) -> None:
+        # Many nodes may come at once, with a scene or a DICOM study.
+        if self._bound is not None and not self._refreshing:
+            self._refreshing = True
+            qt.QTimer.singleShot(REFRESH_MS, self._refresh_training)
+
+    def _refresh_training(self) -> None:
+        self._refreshing = False
+        if self._bound is not None:
+            self.training.refresh()
+
     def _on_worker_changed(self) -> None:
         # The sections are made after the logic.
         for name in ("segment", "batch", "advanced"):
@@ -124,9 +156,15 @@ class Panel(VTKObservationMixin):
 
     def _on_environment(self, environment: Environment | None) -> None:
         self.segment.set_environment(environment)
+        self.training.set_environment(environment)
 
     def _on_models(self) -> None:
         self.segment.refresh()
 
     def _make_ready(self) -> None:
         self.advanced.make_ready()
+
+    def _make_ready_to_train(self) -> None:
+        self.advanced.make_ready()
+        if not named_python():
+            install_training_packages()
