@@ -41,6 +41,12 @@ def install_training_packages() -> None:
     _ensure(_packaging(), TRAINING_REQUIREMENTS)
 
 
+def training_package_names() -> list[str]:
+    """Return the names of these packages, for people who install them themselves."""
+    lines = TRAINING_REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    return [line.partition(">")[0].strip() for line in lines if not line.startswith("#")]
+
+
 def _ensure(packaging, file: Path) -> None:
     requirements = packaging.load_requirements(str(file))
     if all(packaging.pip_check(requirement) for requirement in requirements):

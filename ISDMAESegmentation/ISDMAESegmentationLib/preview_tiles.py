@@ -15,7 +15,7 @@ PLACES = (
     (1, 1, "drawn from it"),
     (1, 2, "drawn from it"),
 )
-SIDE_PX = 104
+SIDE_PX = 100
 
 
 class PreviewTiles:
@@ -31,6 +31,9 @@ class PreviewTiles:
             grid.addWidget(tile, 2 * row, column)
             grid.addWidget(words, 2 * row + 1, column)
             self._tiles.append(tile)
+        legend = qt.QLabel(_("Above: what the network sees. Below: what it draws."))
+        legend.setWordWrap(True)
+        grid.addWidget(legend, 2, 0)
         area.setVisible(False)
 
     @property

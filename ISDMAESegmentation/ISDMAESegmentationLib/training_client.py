@@ -14,6 +14,7 @@ import qt
 from slicer.i18n import tr as _
 
 from .failure import Failure, refuse
+from .install import training_package_names
 from .json_lines import JsonLines
 from .process_tree import kill_tree
 from .training_command import TrainingRequest, training_folder
@@ -203,7 +204,9 @@ def explain_end(code: int, log: list[str]) -> Failure:
             _("The worker's Python lacks a package for training: {package}.").format(
                 package=package
             ),
-            _("Install opencv-python-headless, pyyaml, tqdm and tyro there, and start again."),
+            _("Install {names} there, and start again.").format(
+                names=", ".join(training_package_names())
+            ),
         )
     return Failure(
         "trainer-crashed",

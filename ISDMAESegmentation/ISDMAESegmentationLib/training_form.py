@@ -173,6 +173,7 @@ class TrainingForm:
         ui.trainNameEdit.setPlaceholderText(DEFAULT_NAMES[self.task])
         ui.trainLabelsEdit.setPlaceholderText(self._all_labels())
         ui.trainDataLabel.text = self._data_in_words()
+        ui.trainMoreBox.title = _("Recipe and masks") if self.task == PRETRAIN else _("Recipe")
         own = bool(ui.trainRecipeEdit.currentPath)
         ui.trainRecipeCombo.enabled = not own
         ui.trainRecipeCombo.toolTip = (
@@ -266,7 +267,7 @@ class TrainingForm:
         return ", ".join(names) or _("All that the CTs have in common")
 
     def _sources(self) -> list[Entry]:
-        words = _("CTs of the scene") if self.task == PRETRAIN else _("CTs and segmentations here")
+        words = _("CTs of the scene") if self.task == PRETRAIN else _("Segmentations of the scene")
         return [Entry(FOLDER, _("A folder")), Entry(SCENE, words)]
 
     def _recipes(self) -> list[Entry]:

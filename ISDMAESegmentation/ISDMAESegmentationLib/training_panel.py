@@ -140,9 +140,18 @@ class TrainingPanel:
     # What the user does
 
     def _on_changed(self) -> None:
-        self._message = "" if not self.running else self._message
-        self._notices = self._notices if self.running else []
+        if not self.running:
+            self._message, self._notices = "", []
+            shown = self._request
+            if shown and (shown.task, shown.name) != (self._form.task, self._form.name):
+                self._clear()
         self.refresh()
+
+    def _clear(self) -> None:
+        """Show nothing of a former run any more."""
+        self._request = None
+        self._plot.clear()
+        self._preview.clear()
 
     def _on_start(self, _checked: bool = False) -> None:
         self._form.read_paths()
@@ -152,9 +161,8 @@ class TrainingPanel:
         self._message, self._notices = "", []
         try:
             self._make_ready()
+            self._clear()
             self._request, self._choices = self._form.request(), self._form.choices()
-            self._plot.clear()
-            self._preview.clear()
             if self._form.from_scene and not self._form.exported():
                 self._begin_export()
             else:
@@ -253,6 +261,8 @@ class TrainingPanel:
             self._message = _("'{name}' is pre-trained; fine-tuning can start from it.").format(
                 name=request.name
             )
+            if self._parameters is not None and not self._parameters.trainStart:
+                self._parameters.trainStart = str(request.out)
         else:
             self._new_model = request.name
             self._message = _("The model '{name}' is ready, and chosen under Segment.").format(

@@ -84,6 +84,7 @@ def _enrich_slicer(folder: Path) -> None:
         module_manager,
         mrml_widgets,
         node_combo_box,
+        plot_view,
         segment_editor,
         segment_widgets,
         translation,
@@ -91,8 +92,8 @@ def _enrich_slicer(folder: Path) -> None:
     )
 
     for source in (
-        mrml_widgets, node_combo_box, checkable_node_combo_box, segment_widgets, segment_editor,
-        module_manager,
+        mrml_widgets, plot_view, node_combo_box, checkable_node_combo_box, segment_widgets,
+        segment_editor, module_manager,
     ):  # fmt: skip
         for name, kind in vars(source).items():
             if name.startswith(("qMRML", "qSlicer")):

@@ -67,32 +67,3 @@ class qMRMLRangeWidget(_SceneMixin, ctkRangeWidget):
     """A range in the scene's units."""
 
     quantity = stored(str, "")
-
-
-@stand_in
-class qMRMLPlotView(_SceneMixin, qt.QWidget):
-    """The place of a plot: it lists the series instead of drawing them."""
-
-    dataSelected = Signal(object, object)
-
-    def __init__(self, parent: qt.QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._node = None
-        layout = qt.QVBoxLayout(self)
-        self._text = qt.QLabel("plot")
-        self._text.setAlignment(qt.Qt.AlignCenter)
-        layout.addWidget(self._text)
-        self.styleSheet = "background: white; color: #555;"
-
-    def setMRMLPlotViewNode(self, node: slicer.vtkMRMLPlotViewNode | None) -> None:
-        """Show the chart of a view node."""
-        self._node = node
-        chart = node.GetPlotChartNode() if node else None
-        self._text.text = chart.GetTitle() or chart.GetName() if chart else "plot"
-
-    def mrmlPlotViewNode(self) -> slicer.vtkMRMLPlotViewNode | None:
-        """The view node."""
-        return self._node
-
-    def fitToContent(self) -> None:
-        """Fit the axes to the series."""

@@ -66,6 +66,32 @@ def test_requirements_leave_slicers_own_packages_alone() -> None:
     assert "==" not in text
 
 
+def test_the_training_package_is_installed_beside_the_module() -> None:
+    """As `ISDMAESegmentationLib.training_command` and `isdmae_train.config.RECIPES` look for it."""
+    text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8")
+    loop = re.search(r"foreach\(folder (.*?)\)(.*?)endforeach\(\)", text, re.DOTALL)
+    assert loop is not None
+    assert loop.group(1).split() == ["isdmae_train", "recipes"]
+    assert "install(DIRECTORY" in loop.group(2)
+    for name in loop.group(1).split():
+        assert (ROOT / "Training" / name).is_dir()
+
+
+def test_requirements_for_training_are_those_of_the_package() -> None:
+    """All of its distribution's but TensorBoard, which is optional, and what the worker has."""
+
+    def names(lines: list[str]) -> set[str]:
+        return {re.split(r"[<>=! ;]", line.strip(' ",'))[0] for line in lines if line.strip()}
+
+    text = (ROOT / "Training" / "pyproject.toml").read_text(encoding="utf-8")
+    body = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
+    assert body is not None
+    file = MODULE / "Resources" / "requirements-training.txt"
+    listed = [line for line in file.read_text("utf-8").splitlines() if not line.startswith("#")]
+    wanted = names(body.group(1).splitlines()) - {"isdmae", "torch", "tensorboard"}
+    assert names(listed) == wanted
+
+
 def test_the_module_file_stays_thin() -> None:
     lines = (MODULE / "ISDMAESegmentation.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 120
