@@ -25,7 +25,8 @@ class PostprocessConfig:
     smallest_share : float
         In a picture, a connected part smaller than this share of the picture is a speck.
     fill_holes : bool
-        Fill what a label encloses completely.
+        Fill what a label encloses completely; in a single slice only what would be a speck, since
+        a larger island there may be the dome of the diaphragm.
     """
 
     smallest_ml: float = 5.0
@@ -80,7 +81,7 @@ def clean(
     part = labels[box]
     smallest = smallest_voxels(labelmap, config, slices or len(labels))
     moved, removed = _settle_specks(part, smallest)
-    filled = _fill_holes(part) if config.fill_holes else 0
+    filled = _fill_holes(part, smallest) if config.fill_holes else 0
     return labelmap.with_array(labels), CleaningCounts(moved=moved, removed=removed, filled=filled)
 
 
@@ -155,16 +156,17 @@ def _neighbour_votes(numbers: Array, kept: Array) -> Array:
     return winner
 
 
-def _fill_holes(part: Array) -> int:
+def _fill_holes(part: Array, smallest: float) -> int:
     """Fill what each label encloses, in place; other labels are never overwritten."""
     before = int(np.count_nonzero(part))
+    single = len(part) == 1
     for value in np.unique(part[part > 0]):
         mask = np.pad((part == value).astype(np.uint8), 1)
-        if part.shape[0] == 1:
-            image = sitk.BinaryFillhole(sitk.GetImageFromArray(mask[1]))
-            filled = sitk.GetArrayViewFromImage(image)[None, 1:-1, 1:-1]
-        else:
-            image = sitk.BinaryFillhole(sitk.GetImageFromArray(mask))
-            filled = sitk.GetArrayViewFromImage(image)[1:-1, 1:-1, 1:-1]
-        part[(filled > 0) & (part == 0)] = value
+        image = sitk.BinaryFillhole(sitk.GetImageFromArray(mask[1] if single else mask))
+        filled = sitk.GetArrayViewFromImage(image)
+        holes = (filled[None] if single else filled[1:-1])[:, 1:-1, 1:-1] > mask[1:-1, 1:-1, 1:-1]
+        if single:
+            numbers, sizes = _components(holes)
+            holes &= (sizes < smallest)[numbers]
+        part[holes & (part == 0)] = value
     return int(np.count_nonzero(part)) - before

@@ -2,8 +2,7 @@
 
 1. The released bundle on the pictures of covid20-2d (no picture of that set was ever trained on).
 2. Each of the four scans left out in turn, of pre-training and fine-tuning alike: train on the
-   other three with fewer steps (the augmentation of the recipe's last part), export, evaluate on
-   the scan's own grid.
+   other three with fewer steps, export, evaluate on the scan's own grid.
 
     make accuracy        # or: python Testing/benchmarks/lungs_accuracy.py --data FOLDER
 
@@ -32,11 +31,10 @@ def train(*arguments: str) -> None:
     subprocess.run(command, check=True, cwd=ROOT)
 
 
-def leave_out(scan: str, out: Path, steps: tuple[int, int, int]) -> Path:
+def leave_out(scan: str, out: Path, steps: tuple[int, int]) -> Path:
     """Train without ``scan`` and evaluate on it; returns the summary.
 
-    ``steps`` are those of pre-training, fine-tuning and a second fine-tuning (0: none), which
-    starts from the first as the released model's does.
+    ``steps`` are those of pre-training and of fine-tuning.
     """
     run = out / scan
     summary = run / "evaluation" / "summary.json"
@@ -47,21 +45,17 @@ def leave_out(scan: str, out: Path, steps: tuple[int, int, int]) -> Path:
         "--out", str(run / "pretrain"),
         "--data.hold-out", scan, "--loop.steps", str(steps[0]),
     )  # fmt: skip
-    last = run / "pretrain"
-    for name, count in (("finetune", steps[1]), ("refine", steps[2])):
-        if count:
-            train(
-                "finetune", "--recipe", str(RECIPES / "lungs-refine.yaml"),
-                "--out", str(run / name), "--start", str(last),
-                "--data.hold-out", scan, "--loop.steps", str(count),
-            )  # fmt: skip
-            last = run / name
     train(
-        "export", "--run", str(last), "--out", str(run / "bundle"),
+        "finetune", "--recipe", str(RECIPES / "lungs-finetune.yaml"),
+        "--out", str(run / "finetune"), "--start", str(run / "pretrain"),
+        "--data.hold-out", scan, "--loop.steps", str(steps[1]),
+    )  # fmt: skip
+    train(
+        "export", "--run", str(run / "finetune"), "--out", str(run / "bundle"),
         "--card", str(RECIPES / "lungs-card.yaml"),
     )  # fmt: skip
     train(
-        "evaluate", "--model", str(run / "bundle"), "--manifest", "runs/cache/manifest.jsonl",
+        "evaluate", "--model", str(run / "bundle"), "--manifest", "runs/lungs/cache/manifest.jsonl",
         "--only", scan, "--out", str(summary.parent),
     )  # fmt: skip
     return summary
@@ -88,7 +82,6 @@ def main() -> None:
     parser.add_argument("--model", default="lungs")
     parser.add_argument("--pretrain-steps", type=int, default=60)
     parser.add_argument("--finetune-steps", type=int, default=450)
-    parser.add_argument("--refine-steps", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=("covid20-2d", *SCANS))
     options = parser.parse_args()
     if not (ROOT / "runs" / "cache" / "manifest.jsonl").is_file():
@@ -101,7 +94,7 @@ def main() -> None:
         if name == "covid20-2d":
             summary = pictures(options.data, options.model, options.out)
         else:
-            steps = (options.pretrain_steps, options.finetune_steps, options.refine_steps)
+            steps = (options.pretrain_steps, options.finetune_steps)
             summary = leave_out(name, options.out, steps)
         structures = json.loads(summary.read_text(encoding="utf-8"))["structures"]
         for structure, levels in structures.items():

@@ -142,7 +142,7 @@ def test_later_entries_win_and_what_the_comparison_fixes_cannot_be_changed(
         "none": {},
         "wide": {"pretrain": "pretrain/isd-mae", "pretrain_with": {"size": "B"},
                  "finetune_with": {"loop": {"weight_decay": 0.5, "seed": 9, "steps": 9}}},
-        "started": {"finetune_with": {"start": "runs/lungs/refine"}},
+        "started": {"finetune_with": {"start": "runs/lungs/finetune"}},
     }  # fmt: skip
     smoke = {"pretrain_steps": 2, "finetune_steps": 30, "folds": 2, "seeds": [3],
              "common": {"loop": {"batch": 5}, "data": {"any_slice": 0.5}}}  # fmt: skip
@@ -160,7 +160,7 @@ def test_later_entries_win_and_what_the_comparison_fixes_cannot_be_changed(
     assert none.loop.warm_up == 3, "shortened to a tenth of the steps"
     assert (none.size, wide.size) == ("S", "B"), "the network is that of the pre-training"
     assert (none.data.size, none.data.any_slice) == (32, 0.5)
-    assert parts["started"].finetune.start == Path("runs/lungs/refine")
+    assert parts["started"].finetune.start == Path("runs/lungs/finetune")
     assert none.start is None
     only = recipe(
         data, tmp_path / "b", recipes=ways, budgets={"smoke": {**smoke, "recipes": ["none"]}}

@@ -243,7 +243,6 @@ def test_usage_and_recipes(
         ("lungs-prepare", "prepare"),
         ("lungs-pretrain", "pretrain"),
         ("lungs-finetune", "finetune"),
-        ("lungs-refine", "finetune"),
     ],
 )
 def test_published_recipes_are_valid(name: str, command: str) -> None:

@@ -18,6 +18,7 @@ from isdmae_train.augment import (
     crop_field_of_view,
     degrade,
     roles_of,
+    take_contrast_away,
     to_picture,
     warp,
 )
@@ -195,3 +196,11 @@ def test_every_picture_stays_in_its_range(seed: int) -> None:
     assert changed.min() >= 0
     assert changed.max() <= 1
     assert set(np.unique(moved)) <= {0, 1, 2}
+
+
+def test_contrast_agent_goes_and_the_lungs_stay() -> None:
+    image, labels = slice_with_lungs()
+    image[:4, :4] = 300.0
+    faded = take_contrast_away(image, chance(1))
+    assert faded.max() < 140
+    assert np.array_equal(faded[labels > 0], image[labels > 0])

@@ -14,7 +14,7 @@ from isdmae.errors import InputError
 from isdmae.labels import CONSOLIDATION, LUNGS, NODULE
 from isdmae.phantom import Phantom, PhantomConfig, make_phantom
 from isdmae.volume import Volume
-from isdmae_train.lung_truth import LungTruthConfig, inner_air, lung_truth, part_lungs
+from isdmae_train.lung_truth import LungTruthConfig, fill_holes, inner_air, lung_truth, part_lungs
 from isdmae_train.metrics import dice
 
 
@@ -91,3 +91,14 @@ def test_real_low_resolution_ct_agrees_with_its_own_labels(data_dir: Path) -> No
     found = lung_truth(ct).array
     assert dice(found == 1, (regions >= 9) & (regions <= 11)) > 0.9
     assert dice(found == 2, (regions >= 12) & (regions <= 14)) > 0.9
+
+
+def test_an_island_in_the_ring_of_a_slice_stays_out_but_a_vessel_is_filled() -> None:
+    ring = np.zeros((3, 40, 40), bool)
+    ring[:2, 5:35, 5:35] = True
+    ring[:2, 10:22, 10:22] = False  # open above: the dome of the diaphragm
+    ring[:2, 28:30, 28:30] = False  # a vessel that runs out of the lung
+    filled = fill_holes(ring, 100.0)
+    assert not filled[:2, 10:22, 10:22].any()
+    assert filled[:2, 28:30, 28:30].all()
+    assert np.array_equal(filled | ring, filled)

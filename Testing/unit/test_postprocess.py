@@ -97,6 +97,15 @@ def test_a_picture_is_cleaned_by_its_share_and_its_holes_are_filled_in_the_plane
     assert result.array.sum() == 400
 
 
+def test_a_large_island_in_a_single_slice_is_no_hole() -> None:
+    labels = np.zeros((1, 50, 50), np.uint8)
+    labels[0, 10:40, 10:40] = 1
+    labels[0, 15:25, 15:25] = 0  # the dome of the diaphragm
+    result, counts = clean(volume(labels, is_hu=False), PostprocessConfig(smallest_share=0.01))
+    assert counts == CleaningCounts()
+    assert np.array_equal(result.array, labels)
+
+
 def test_the_input_is_not_changed() -> None:
     labels = two_blocks()
     labels[0, 0, 0] = 1

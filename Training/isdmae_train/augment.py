@@ -88,6 +88,8 @@ def augment_slice(
     upside_down = picture and bool(random.random() < config.upside_down)
     image, labels = warp(image, labels, size, config, random, roles, upside_down=upside_down)
     lung = np.isin(labels, roles.lungs)
+    if random.random() < config.unenhanced:
+        image = take_contrast_away(image, random)
     sick = np.zeros(labels.shape, bool)
     if random.random() < config.lesions:
         image, sick = add_lesions(image, labels, lung, random)
@@ -231,6 +233,17 @@ def add_decoys(image: Image, lung: npt.NDArray[np.bool_], random: Random) -> Ima
     filling = np.float32(level) + texture * np.float32(random.uniform(3, 90))
     blended: Image = image + (filling - image) * alpha.astype(np.float32)
     return blended
+
+
+def take_contrast_away(image: Image, random: Random) -> Image:
+    """Squeeze what is denser than soft tissue: blood with contrast agent becomes grey as muscle.
+
+    Bones fade with it. A network that knows vessels and diaphragm by contrast agent alone takes
+    an aorta without it for consolidated lung.
+    """
+    level, strength = random.uniform(20, 70), random.uniform(0.0, 0.25)
+    squeezed = np.float32(level) + (image - np.float32(level)) * np.float32(strength)
+    return np.where(image > level, squeezed, image).astype(np.float32)
 
 
 def degrade(image: Image, random: Random) -> Image:

@@ -105,6 +105,8 @@ class AugmentConfig:
     run, and part of the lung where it is not."""
     decoys: float = 0.0
     """Share of slices in which parts of the body beside the lungs look like sick lung."""
+    unenhanced: float = 0.0
+    """Share of CT slices that lose their contrast agent."""
     field_of_view: float = 0.25
     blur: float = 0.4
     noise: float = 0.7
@@ -116,7 +118,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         _check_share("a probability", self.mirror, self.upside_down, self.lesions, self.decoys)
-        _check_share("a probability", self.quarter_turn)
+        _check_share("a probability", self.quarter_turn, self.unenhanced)
         _check_share("a probability", self.field_of_view, self.noise, self.picture, self.equalise)
         _check_share("a probability", self.blur)
         if not 0 < self.scale[0] <= self.scale[1]:

@@ -42,6 +42,9 @@ class LungTruthConfig:
     the wall that is wider than twice the radius stays out."""
     mediastinum_mm: float = 45.0
     """Closer than this to the other lung is mediastinum."""
+    hole_mm2: float = 200.0
+    """Cross-section of the widest vessel that is filled in where a slice's lung goes all round it.
+    Larger islands, such as the dome of the diaphragm, are no lung."""
     densest_hu: float = 200.0
     """Denser voxels are bone and are never closed in."""
 
@@ -239,7 +242,7 @@ def close_lungs(
         at_wall &= distance_mm(other, spacing) > config.mediastinum_mm
         closed |= _lesions_at_wall(at_wall & ~closed, spacing)
         closed &= (hu < config.densest_hu) & ~central
-        closed = fill_slices(closed | mask)
+        closed = fill_holes(closed | mask, config.hole_mm2 / (spacing[0] * spacing[1]))
         labels[closed & (labels == 0)] = label.value
     return labels
 
@@ -261,13 +264,15 @@ def _large_airway(airway: Mask, spacing: Spacing) -> Mask:
     return dilate(core, 4.0, spacing) & airway if core.any() else core
 
 
-def fill_slices(mask: Mask) -> Mask:
-    """Fill holes, in 3D and in every axial slice."""
+def fill_holes(mask: Mask, widest: float) -> Mask:
+    """Fill holes in 3D, and in every axial slice those of at most ``widest`` pixels."""
     filled = sitk.GetArrayFromImage(
         sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)))
     ).astype(bool)
     for k in np.flatnonzero(filled.any(axis=(1, 2))):
         image = sitk.GetImageFromArray(filled[k].astype(np.uint8))
-        filled[k] = sitk.GetArrayFromImage(sitk.BinaryFillhole(image)).astype(bool)
+        holes = sitk.GetArrayFromImage(sitk.BinaryFillhole(image)).astype(bool) & ~filled[k]
+        numbers, sizes = _components(holes[None])
+        filled[k] |= holes & (sizes <= widest)[numbers[0]]
     result: Mask = filled
     return result
