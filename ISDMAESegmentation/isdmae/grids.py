@@ -5,7 +5,7 @@ Shapes: B batch of slices, C channels, K slices of a scan, D H W voxels of a net
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +26,14 @@ AT_ONCE = 8
 class SliceGrid:
     """The in-plane grid that a 2D network works on, and the way there and back.
 
-    ``source`` is the (H, W) of the image's own slices, ``target`` the resampled (H, W) over the
-    same field of view, ``padded`` the target filled up to a multiple of the network's stride.
-    Both ways sample pixel centres of one field of view, so nothing shifts.
+    ``source`` is the (H, W) of the image's own slices, ``seen`` the part in the middle of them that
+    the network sees (mostly all), ``target`` the resampled (H, W) over the same field of view,
+    ``padded`` the target filled up to a multiple of the network's stride. Both ways sample pixel
+    centres of one field of view, so nothing shifts.
     """
 
     source: tuple[int, int]
+    seen: tuple[int, int]
     target: tuple[int, int]
     padded: tuple[int, int]
 
@@ -44,14 +46,16 @@ class SliceGrid:
         InputError
             ``too-large`` where the spacing makes a slice of over 16 million pixels.
         """
-        source = volume.shape[1:]
+        seen = source = volume.shape[1:]
         if volume.is_hu and not config.ct_as_picture:
             pixel = (volume.spacing_mm[1], volume.spacing_mm[0])
             factors = [size / config.in_plane_spacing_mm for size in pixel]
         else:
-            factors = [config.picture_size / max(source)] * 2
+            if config.middle is not None:
+                seen = (min(config.middle, source[0]), min(config.middle, source[1]))
+            factors = [config.picture_size / (config.middle or max(source))] * 2
         height, width = (
-            max(1, round(length * factor)) for length, factor in zip(source, factors, strict=True)
+            max(1, round(length * factor)) for length, factor in zip(seen, factors, strict=True)
         )
         if height * width > MOST_PIXELS:
             raise InputError(
@@ -60,14 +64,16 @@ class SliceGrid:
                 "Check the pixel spacing of the scan.",
             )
         padded = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
-        return cls(source=source, target=(height, width), padded=padded)
+        return cls(source=source, seen=seen, target=(height, width), padded=padded)
 
     def forward(self, slices: Tensor, fill: float) -> Tensor:
         """Resample float32 (B, 1, H, W) slices from ``source`` to ``padded``.
 
         Shrinking averages (no aliasing of noise), enlarging is bilinear; the rim is ``fill``.
         """
-        if self.target != self.source:
+        top, left = self._corner
+        slices = slices[..., top : top + self.seen[0], left : left + self.seen[1]]
+        if self.target != self.seen:
             slices = F.interpolate(
                 slices, size=self.target, mode="bilinear", align_corners=False, antialias=True
             )
@@ -76,11 +82,22 @@ class SliceGrid:
         return F.pad(slices, (0, right, 0, bottom), value=fill)
 
     def back(self, logits: Tensor) -> Tensor:
-        """Resample float32 (B, C, H, W) logits from ``padded`` to ``source``, bilinearly."""
-        cropped = logits[..., : self.target[0], : self.target[1]]
-        if self.target == self.source:
-            return cropped
-        return F.interpolate(cropped, size=self.source, mode="bilinear", align_corners=False)
+        """Resample float32 (B, C, H, W) logits from ``padded`` to ``source``, bilinearly.
+
+        Where the network saw nothing, all are 0: `labels_of` makes that background.
+        """
+        scores = logits[..., : self.target[0], : self.target[1]]
+        if self.target != self.seen:
+            scores = F.interpolate(scores, size=self.seen, mode="bilinear", align_corners=False)
+        if self.seen == self.source:
+            return scores
+        top, left = self._corner
+        bottom, right = self.source[0] - self.seen[0] - top, self.source[1] - self.seen[1] - left
+        return F.pad(scores, (left, right, top, bottom))
+
+    @property
+    def _corner(self) -> tuple[int, int]:
+        return (self.source[0] - self.seen[0]) // 2, (self.source[1] - self.seen[1]) // 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +128,7 @@ class VolumeGrid:
         InputError
             ``too-large`` where the spacing makes more voxels than can be worked on.
         """
-        plane = SliceGrid.of(volume, config, multiple)
+        plane = SliceGrid.of(volume, replace(config, middle=None), multiple)
         depth = volume.shape[0]
         as_ct = volume.is_hu and not config.ct_as_picture
         if as_ct and config.slice_spacing_mm is not None:
@@ -132,7 +149,8 @@ class VolumeGrid:
     @property
     def plane(self) -> SliceGrid:
         """The grid of each slice."""
-        return SliceGrid(source=self.source[1:], target=self.target[1:], padded=self.padded[1:])
+        source, target, padded = self.source[1:], self.target[1:], self.padded[1:]
+        return SliceGrid(source=source, seen=source, target=target, padded=padded)
 
     def forward(self, volume: Volume) -> Tensor:
         """Resample to ``padded``: float32 (D, H, W), HU, or grey values in 0..1 of pictures.
@@ -140,7 +158,7 @@ class VolumeGrid:
         Shrinking averages, enlarging is linear; the rim is air.
         """
         fill = AIR_HU if volume.is_hu else 0.0
-        within = SliceGrid(source=self.source[1:], target=self.target[1:], padded=self.target[1:])
+        within = replace(self.plane, padded=self.target[1:])
         slices = torch.empty((self.source[0], *self.target[1:]))
         for k in range(0, self.source[0], AT_ONCE):
             some = slice_batch(volume, k, k + AT_ONCE)

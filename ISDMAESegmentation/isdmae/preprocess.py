@@ -32,6 +32,9 @@ class PreprocessConfig:
         pixels over the same field of view).
     picture_size : int
         A picture has no pixel size; its longer side is resampled to this many pixels.
+    middle : int, optional
+        2D: of a picture the network sees only so many pixels in the middle, over ``picture_size``, and
+        labels nothing outside them: for what lies in the middle of a crop.
     windows_hu : tuple of (level, width)
         One channel each, clipped to 0..1.
     edges : bool
@@ -50,6 +53,7 @@ class PreprocessConfig:
 
     in_plane_spacing_mm: float = 1.5
     picture_size: int = 256
+    middle: int | None = None
     windows_hu: tuple[tuple[float, float], ...] = ((-500.0, 1200.0), (30.0, 300.0))
     edges: bool = True
     ct_as_picture: bool = False
@@ -62,6 +66,8 @@ class PreprocessConfig:
             raise ValueError(f"A pixel size of {self.in_plane_spacing_mm} mm is not plausible.")
         if not 16 <= self.picture_size <= 4096:
             raise ValueError(f"A picture size of {self.picture_size} pixels is not plausible.")
+        if self.middle is not None and not 8 <= self.middle <= 4096:
+            raise ValueError(f"A middle of {self.middle} pixels is not plausible.")
         if not self.windows_hu or any(width <= 0 for _, width in self.windows_hu):
             raise ValueError("At least one window is needed, each with a positive width.")
         if not 0 <= self.neighbours <= 8:

@@ -243,6 +243,10 @@ def test_usage_and_recipes(
         ("lungs-prepare", "prepare"),
         ("lungs-pretrain", "pretrain"),
         ("lungs-finetune", "finetune"),
+        ("lesion-prepare", "prepare"),
+        ("lesion-finetune", "finetune"),
+        ("nodule-prepare", "prepare"),
+        ("nodule-finetune", "finetune"),
     ],
 )
 def test_published_recipes_are_valid(name: str, command: str) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from isdmae.errors import InputError
-from isdmae.grids import SliceGrid, VolumeGrid, slice_batch
+from isdmae.grids import SliceGrid, VolumeGrid, labels_of, slice_batch
 from isdmae.preprocess import PreprocessConfig
 from isdmae.volume import Volume
 
@@ -64,6 +64,27 @@ def test_a_ct_that_goes_as_a_picture_is_brought_to_the_picture_size() -> None:
     ct = Volume(array=np.zeros((2, 60, 80), np.int16), spacing_mm=(0.7, 0.7, 2.5))
     config = PreprocessConfig(picture_size=40, ct_as_picture=True)
     assert SliceGrid.of(ct, config, multiple=16).target == (30, 40)
+
+
+def test_of_a_picture_the_network_may_see_the_middle_alone() -> None:
+    picture = Volume(array=np.zeros((1, 61, 80), np.uint8), is_hu=False)
+    grid = SliceGrid.of(picture, PreprocessConfig(picture_size=64, middle=32), multiple=16)
+    assert grid.seen == (32, 32)
+    assert grid.target == (64, 64)
+    image = torch.zeros(1, 1, 61, 80)
+    image[0, 0, 30:34, 50:53] = 1.0  # within the middle: rows 14..45, columns 24..55
+    back = grid.back(grid.forward(image, 0.0))
+    assert torch.equal(back > 0.5, image > 0.5)
+    everywhere = torch.tensor([-1.0, 1.0])[:, None, None].expand(1, 2, 64, 64)
+    labels = labels_of(grid.back(everywhere))
+    assert labels.sum() == labels[0, 14:46, 24:56].sum() == 32 * 32
+
+
+def test_a_picture_smaller_than_the_middle_is_seen_whole() -> None:
+    picture = Volume(array=np.zeros((1, 20, 40), np.uint8), is_hu=False)
+    grid = SliceGrid.of(picture, PreprocessConfig(picture_size=64, middle=32), multiple=16)
+    assert grid.seen == (20, 32)
+    assert grid.target == (40, 64)
 
 
 def volume_grid(shape: tuple[int, int, int], spacing: float, **changes: object) -> VolumeGrid:

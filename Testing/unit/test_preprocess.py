@@ -62,6 +62,7 @@ def test_rising_and_falling_edges_keep_their_signs() -> None:
     [
         {"in_plane_spacing_mm": 0.0},
         {"picture_size": 4},
+        {"middle": 4},
         {"windows_hu": ()},
         {"windows_hu": ((0.0, -1.0),)},
         {"neighbours": -1},

@@ -116,10 +116,15 @@ def augment_picture(
     config: AugmentConfig,
     random: Random,
     roles: LabelRoles = LUNG_ROLES,
+    *,
+    middle: int | None = None,
 ) -> tuple[Image, Labels]:
-    """Change one picture (float32 (H, W) in 0..1) at random; its longer side fills ``size``."""
+    """Change one picture (float32 (H, W) in 0..1) at random.
+
+    Its longer side fills ``size``, or so many pixels of its ``middle``.
+    """
     upside_down = bool(random.random() < config.upside_down)
-    fit = size / max(image.shape)
+    fit = size / (middle or max(image.shape))
     if random.random() < config.quarter_turn:
         image, labels = np.rot90(image).copy(), np.rot90(labels).copy()
     image, labels = warp(

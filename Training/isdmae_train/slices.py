@@ -73,7 +73,8 @@ class SliceDataset(Dataset[dict[str, object]]):
             image, labels, is_hu = augment_slice(slab, labels, size, change, random, roles)
             return image[None], labels, is_hu
         picture = volume[k].astype(np.float32) / np.float32(255)
-        image, labels = augment_picture(picture, labels, size, change, random, roles)
+        middle = self.preprocess.middle
+        image, labels = augment_picture(picture, labels, size, change, random, roles, middle=middle)
         return image[None], labels, False
 
     def _stack(
@@ -86,7 +87,7 @@ class SliceDataset(Dataset[dict[str, object]]):
         spacing = self._slice_distance(scan) if axis == 0 else self.preprocess.in_plane_spacing_mm
         around = neighbour_indices(k, count, self.preprocess, spacing if entry.is_hu else None)
         slices = np.moveaxis(np.asarray(np.take(volume, around, axis=axis)), axis, 0)
-        fit = 1.0 if entry.is_hu else size / max(slices.shape[1:])
+        fit = 1.0 if entry.is_hu else size / (self.preprocess.middle or max(slices.shape[1:]))
         pose = draw_pose(change, random, picture=not entry.is_hu, fit=fit)
         if axis:  # rows run along the body, from slice to slice of the scan
             rows = self._slice_distance(scan) / self.preprocess.in_plane_spacing_mm
