@@ -33,8 +33,8 @@ class PreprocessConfig:
     picture_size : int
         A picture has no pixel size; its longer side is resampled to this many pixels.
     middle : int, optional
-        2D: of a picture the network sees only so many pixels in the middle, over ``picture_size``, and
-        labels nothing outside them: for what lies in the middle of a crop.
+        2D: of a picture the network sees only so many pixels in the middle, over ``picture_size``,
+        and labels nothing outside them: for what lies in the middle of a crop.
     windows_hu : tuple of (level, width)
         One channel each, clipped to 0..1.
     edges : bool
