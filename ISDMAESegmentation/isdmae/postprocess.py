@@ -22,6 +22,10 @@ class PostprocessConfig:
     smallest_ml : float
         In a CT, a connected part smaller than a ball of this volume is a speck; in a slab thinner
         than the ball, one smaller than the ball's cross-section through the slab.
+    thinnest_mm : float
+        In a CT, a connected part that reaches over fewer slices than make up this thickness is a
+        speck as well: the edge of the diaphragm looks like ground glass in a slice or two. A scan
+        that is thinner altogether is not judged by it.
     smallest_share : float
         In a picture, a connected part smaller than this share of the picture is a speck.
     fill_holes : bool
@@ -30,12 +34,15 @@ class PostprocessConfig:
     """
 
     smallest_ml: float = 5.0
+    thinnest_mm: float = 0.0
     smallest_share: float = 0.001
     fill_holes: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.smallest_ml < 1e4 or not 0 <= self.smallest_share <= 1:
             raise ValueError("smallest_ml or smallest_share is outside its range")
+        if not 0 <= self.thinnest_mm <= 100:
+            raise ValueError("thinnest_mm is outside its range, 0 to 100")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +86,10 @@ def clean(
     labels = np.array(labelmap.array)
     box = bounding_box(labels)
     part = labels[box]
-    smallest = smallest_voxels(labelmap, config, slices or len(labels))
-    moved, removed = _settle_specks(part, smallest)
+    looked_at = slices or len(labels)
+    smallest = smallest_voxels(labelmap, config, looked_at)
+    thinnest = fewest_slices(labelmap, config, looked_at)
+    moved, removed = _settle_specks(part, smallest, thinnest)
     filled = _fill_holes(part, smallest) if config.fill_holes else 0
     return labelmap.with_array(labels), CleaningCounts(moved=moved, removed=removed, filled=filled)
 
@@ -93,6 +102,13 @@ def smallest_voxels(labelmap: Volume, config: PostprocessConfig, slices: int) ->
     radius_mm: float = (3 * ball_mm3 / (4 * math.pi)) ** (1 / 3)
     disc_mm3 = math.pi * radius_mm**2 * slices * labelmap.spacing_mm[2]
     return min(ball_mm3, disc_mm3) / 1000 / labelmap.voxel_ml
+
+
+def fewest_slices(labelmap: Volume, config: PostprocessConfig, slices: int) -> int:
+    """Return how many slices a part reaches over that is no speck; see `PostprocessConfig`."""
+    if not labelmap.is_hu:
+        return 1
+    return max(1, min(slices, round(config.thinnest_mm / labelmap.spacing_mm[2])))
 
 
 def bounding_box(labels: Array) -> tuple[slice, slice, slice]:
@@ -118,12 +134,21 @@ def _components(mask: Array) -> tuple[Array, Array]:
     return np.array(numbers), np.bincount(numbers.ravel())
 
 
-def _settle_specks(part: Array, smallest: float) -> tuple[int, int]:
+def _slices_reached(numbers: Array, count: int) -> Array:
+    """Return over how many slices each component reaches, index = number below ``count``."""
+    present = [np.bincount(one.ravel(), minlength=count) > 0 for one in numbers]
+    result: Array = np.sum(present, axis=0)
+    return result
+
+
+def _settle_specks(part: Array, smallest: float, thinnest: int) -> tuple[int, int]:
     """Move or remove small components in place; returns the voxels moved and removed."""
     specks = np.zeros(part.shape, dtype=bool)
     for value in np.unique(part[part > 0]):
         numbers, sizes = _components(part == value)
         small = sizes < smallest
+        if thinnest > 1:
+            small |= _slices_reached(numbers, len(sizes)) < thinnest
         small[0] = False
         if small.any():
             specks |= small[numbers]

@@ -106,6 +106,20 @@ def test_a_large_island_in_a_single_slice_is_no_hole() -> None:
     assert np.array_equal(result.array, labels)
 
 
+def test_a_part_of_too_few_slices_is_a_speck_unless_the_scan_is_thinner_still() -> None:
+    labels = np.zeros((8, 12, 12), np.uint8)
+    labels[1:3, 2:10, 2:5] = 1
+    labels[2:6, 2:10, 7:10] = 1
+    rules = PostprocessConfig(smallest_ml=0.0, thinnest_mm=7.5)
+    ct = Volume(array=labels, spacing_mm=(1.0, 1.0, 2.5))
+    result, counts = clean(ct, rules)
+    assert counts == CleaningCounts(removed=48)
+    assert np.array_equal(np.unique(np.nonzero(result.array)[0]), [2, 3, 4, 5])
+    assert clean(ct, rules, slices=2)[1] == CleaningCounts()
+    picture = Volume(array=labels[1:2], is_hu=False)
+    assert clean(picture, PostprocessConfig(smallest_share=0.0, thinnest_mm=7.5))[1].removed == 0
+
+
 def test_the_input_is_not_changed() -> None:
     labels = two_blocks()
     labels[0, 0, 0] = 1
