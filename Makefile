@@ -1,8 +1,10 @@
 # make demo    segment a synthetic chest CT (or CT=path) and look at demo/
 # make test    everything that continuous integration checks
 # make bench   time and memory of a prediction, by stage
-# make lungs   train the default model anew (about an hour and a half on two cores)
-# make accuracy  what the default model reaches on data that it has not seen
+# make lungs   train the default model anew (about an hour on two cores)
+# make lesion  train the lesion model anew, from the lung model's run (an hour)
+# make nodule  train the nodule model anew (half an hour)
+# make accuracy  what the models reach on patients that they have not seen; accuracy-train: anew
 # make screenshots  pictures of the panel, on the test harness
 
 PYTHON ?= python3
@@ -16,7 +18,7 @@ DEMO ?= demo
 CT ?=
 export ISDMAE_DATA ?= $(DATA)
 
-.PHONY: demo test lint bench lungs accuracy screenshots clean
+.PHONY: demo test lint bench lungs lesion nodule accuracy accuracy-train screenshots clean
 
 $(VENV)/isdmae.installed: ISDMAESegmentation/pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
@@ -61,8 +63,23 @@ lungs: $(VENV)/train.installed
 	$(TRAIN) export --run runs/lungs/finetune --out ISDMAESegmentation/Resources/Models/lungs \
 	  --card Training/recipes/lungs-card.yaml
 
+lesion: $(VENV)/train.installed
+	$(TRAIN) prepare --recipe Training/recipes/lesion-prepare.yaml --data $(DATA)
+	$(TRAIN) finetune --recipe Training/recipes/lesion-finetune.yaml
+	$(TRAIN) export --run runs/lesion/finetune --out ISDMAESegmentation/Resources/Models/covid-lesion \
+	  --card Training/recipes/lesion-card.yaml
+
+nodule: $(VENV)/train.installed
+	$(TRAIN) prepare --recipe Training/recipes/nodule-prepare.yaml --data $(DATA)
+	$(TRAIN) finetune --recipe Training/recipes/nodule-finetune.yaml
+	$(TRAIN) export --run runs/nodule/finetune --out ISDMAESegmentation/Resources/Models/nodule \
+	  --card Training/recipes/nodule-card.yaml
+
 accuracy: $(VENV)/train.installed
-	$(BIN)/python Testing/benchmarks/lungs_accuracy.py --data $(DATA)
+	$(BIN)/python Testing/benchmarks/accuracy/tables.py
+
+accuracy-train: $(VENV)/train.installed
+	$(BIN)/python Testing/benchmarks/accuracy/tables.py --train --data $(DATA)
 
 screenshots: $(VENV)/train.installed
 	$(BIN)/python Testing/benchmarks/panel_screenshots.py

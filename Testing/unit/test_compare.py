@@ -10,7 +10,14 @@ import pytest
 
 from isdmae.errors import InputError
 from isdmae_train.compare_plan import merged_plain
-from isdmae_train.compare_table import PartResult, _csv, _line, table_rows
+from isdmae_train.compare_table import (
+    PartResult,
+    _csv,
+    _line,
+    read_results,
+    table_rows,
+    write_results,
+)
 from isdmae_train.score_table import (
     METRICS,
     PatientScore,
@@ -49,6 +56,14 @@ RESULTS = [
     result("mae", "1", 1, diverged="nan"),
     result("none", "0", 0, patient("a", 0.10), share=0.1),
 ]
+
+
+def test_the_scores_behind_a_table_can_be_read_back(tmp_path: Path) -> None:
+    write_results(tmp_path / "patients.csv", RESULTS)
+    back = read_results(tmp_path / "patients.csv")
+    assert back == [one for one in RESULTS if not one.diverged]
+    with pytest.raises(InputError, match="cannot be read"):
+        read_results(tmp_path / "absent.csv")
 
 
 def test_rows_average_over_seeds_first_and_over_patients_then() -> None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from isdmae.schema import to_plain
 
 from .config import CompareConfig
 from .metrics import paired_difference, summarise
-from .score_table import METRICS, PatientScore, interval
+from .score_table import METRICS, PatientScore, as_patient, interval, read_rows, write_rows
 
 Row = dict[str, Any]
 
@@ -36,7 +37,10 @@ class PartResult:
 
 
 def write_tables(config: CompareConfig, results: Sequence[PartResult], parts: int) -> None:
-    """Write ``comparison.json``, ``.csv`` and ``.md`` for the parts that are done of ``parts``."""
+    """Write the tables of the parts that are done of ``parts``.
+
+    ``comparison.json``, ``.csv`` and ``.md``, and ``patients.csv`` with the scores behind them.
+    """
     rows = table_rows(results, config.baseline, config.seed)
     facts = {
         "budget": {config.budget: to_plain(config.budgets[config.budget])},
@@ -56,6 +60,39 @@ def write_tables(config: CompareConfig, results: Sequence[PartResult], parts: in
     write_text_atomic(config.out / "comparison.json", text, overwrite=True)
     write_text_atomic(config.out / "comparison.csv", _csv(rows), overwrite=True)
     write_text_atomic(config.out / "comparison.md", _markdown(facts), overwrite=True)
+    write_results(config.out / "patients.csv", results)
+
+
+def write_results(path: Path, results: Sequence[PartResult]) -> None:
+    """Write every patient of every part as a row of a CSV; `read_results` takes it back."""
+    rows = [
+        {"recipe": one.recipe, "fold": one.fold, "seed": one.seed, "share": one.share}
+        | asdict(score)
+        for one in results
+        for score in one.patients
+    ]
+    write_rows(path, rows)
+
+
+def read_results(path: Path) -> list[PartResult]:
+    """Read what `write_results` wrote; diverged parts, which have no patient, are not in it.
+
+    Raises
+    ------
+    InputError
+        ``bad-scores`` where the file is absent or damaged.
+    """
+    parts: dict[tuple[str, str, int, float], list[PatientScore]] = defaultdict(list)
+
+    def read(row: Mapping[str, str]) -> None:
+        key = (row["recipe"], row["fold"], int(row["seed"]), float(row["share"]))
+        parts[key].append(as_patient(row))
+
+    read_rows(path, read)
+    return [
+        PartResult(recipe=recipe, fold=fold, seed=seed, share=share, patients=tuple(patients))
+        for (recipe, fold, seed, share), patients in parts.items()
+    ]
 
 
 def table_rows(results: Sequence[PartResult], baseline: str, seed: int) -> list[Row]:
@@ -158,15 +195,22 @@ def _markdown(facts: Mapping[str, Any]) -> str:
         f"{facts['tolerance']:g} {units}; differences to {facts['baseline']} are paired by "
         "patient. Missed and invented: numbers of images, over all seeds.",
         "",
-        "| structure | of each | labels | recipe | Dice | difference | NSD | HD95 | missed | "
-        "invented | images | patients | runs |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        *markdown_table(facts["rows"]),
     ]
-    lines += [_line(row) for row in facts["rows"]]
     if facts["transductive"]:
         lines += ["", "Pre-training saw the images (not the labels) of held-out patients."]
     lines += [f"\nDiverged: {text}" for text in facts["diverged"]]
     return "\n".join(lines) + "\n"
+
+
+def markdown_table(rows: Sequence[Row]) -> list[str]:
+    """Lay out what `table_rows` returns as the lines of a Markdown table."""
+    return [
+        "| structure | of each | labels | recipe | Dice | difference | NSD | HD95 | missed | "
+        "invented | images | patients | runs |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        *(_line(row) for row in rows),
+    ]
 
 
 def _line(row: Row) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from isdmae.atomic import write_text_atomic
 from isdmae.errors import InputError
 
 from .metrics import MaskScores, Summary, summarise
+
+T = TypeVar("T")
 
 METRICS = ("dice", "nsd", "hd95")
 Level = Literal["scan", "slice", "case"]
@@ -144,12 +146,15 @@ def _summary(group: Sequence[PatientScore], seed: int) -> dict[str, Any]:
 
 def write_csv(path: Path, rows: Sequence[Score] | Sequence[PatientScore]) -> None:
     """Write one row for each score, a column for each field; a metric that is absent is empty."""
+    write_rows(path, [asdict(row) for row in rows])
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows of the same columns as CSV; None becomes an empty cell."""
     text = StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    columns = list(asdict(rows[0])) if rows else []
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(getattr(row, name)) for name in columns])
+    writer.writerow(rows[0] if rows else [])
+    writer.writerows([_cell(value) for value in row.values()] for row in rows)
     write_text_atomic(path, text.getvalue(), overwrite=True)
 
 
@@ -161,19 +166,25 @@ def read_patients(path: Path) -> list[PatientScore]:
     InputError
         ``bad-scores`` where the file is absent or damaged.
     """
+    return read_rows(path, as_patient)
+
+
+def read_rows(path: Path, make: Callable[[Mapping[str, str]], T]) -> list[T]:
+    """Read a CSV of scores row by row; ``bad-scores`` where it is absent, empty or damaged."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            patients = [_patient(row) for row in csv.DictReader(file)]
-        if not patients:
+            rows = [make(row) for row in csv.DictReader(file)]
+        if not rows:
             raise ValueError("it holds no patient")
-        return patients
+        return rows
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             "bad-scores", f"{path} cannot be read: {error}.", "Remove its folder; it is made anew."
         ) from error
 
 
-def _patient(row: Mapping[str, str]) -> PatientScore:
+def as_patient(row: Mapping[str, str]) -> PatientScore:
+    """Return the scores in a row that `write_csv` wrote."""
     return PatientScore(
         patient=row["patient"],
         structure=row["structure"],

@@ -1,28 +1,29 @@
-"""What the default model's recipe reaches on patients that it has not seen.
+"""What the lung model's recipe reaches on patients that it has not seen.
 
 1. The released bundle on the pictures of covid20-2d (no picture of that set was ever trained on).
 2. Each of the four scans left out in turn, of pre-training and fine-tuning alike: train on the
    other three with fewer steps, export, evaluate on the scan's own grid.
 
-    make accuracy        # or: python Testing/benchmarks/lungs_accuracy.py --data FOLDER
+    python Testing/benchmarks/accuracy/lungs.py --data FOLDER
 
-Interrupted, it goes on where it was. The tables are printed and written to ``--out``.
+Interrupted, it goes on where it was. Scores of each patient: patients.csv in ``--out``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from isdmae_train.compare_table import PartResult, write_results
+from isdmae_train.score_table import read_patients
+
+ROOT = Path(__file__).resolve().parents[3]
 RECIPES = ROOT / "Training" / "recipes"
+MANIFEST = "runs/lungs/cache/manifest.jsonl"
 SCANS = ("LIDC-IDRI-0001", "LIDC-IDRI-0003", "cip-ct64", "elastix-lung")
-log = logging.getLogger(__name__)
 
 
 def train(*arguments: str) -> None:
@@ -32,14 +33,14 @@ def train(*arguments: str) -> None:
 
 
 def leave_out(scan: str, out: Path, steps: tuple[int, int]) -> Path:
-    """Train without ``scan`` and evaluate on it; returns the summary.
+    """Train without ``scan`` and evaluate on it; returns the folder of the scores.
 
     ``steps`` are those of pre-training and of fine-tuning.
     """
     run = out / scan
-    summary = run / "evaluation" / "summary.json"
-    if summary.is_file():
-        return summary
+    scores = run / "evaluation"
+    if (scores / "patients.csv").is_file():
+        return scores
     train(
         "pretrain", "--recipe", str(RECIPES / "lungs-pretrain.yaml"),
         "--out", str(run / "pretrain"),
@@ -55,26 +56,25 @@ def leave_out(scan: str, out: Path, steps: tuple[int, int]) -> Path:
         "--card", str(RECIPES / "lungs-card.yaml"),
     )  # fmt: skip
     train(
-        "evaluate", "--model", str(run / "bundle"), "--manifest", "runs/lungs/cache/manifest.jsonl",
-        "--only", scan, "--out", str(summary.parent),
+        "evaluate", "--model", str(run / "bundle"), "--manifest", MANIFEST,
+        "--only", scan, "--out", str(scores),
     )  # fmt: skip
-    return summary
+    return scores
 
 
 def pictures(data: Path, model: str, out: Path) -> Path:
-    """Evaluate the released bundle on covid20-2d; returns the summary."""
+    """Evaluate the released bundle on covid20-2d; returns the folder of the scores."""
     folder = data / "covid20-2d"
     train(
         "evaluate", "--model", model, "--pictures", str(folder / "images"),
         "--truth", str(folder / "lung"), "--index", str(folder / "case_index.csv"),
         "--out", str(out / "covid20-2d"),
     )  # fmt: skip
-    return out / "covid20-2d" / "summary.json"
+    return out / "covid20-2d"
 
 
 def main() -> None:
-    """Train, evaluate, print."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    """Train, evaluate, keep the scores."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     default = os.environ.get("ISDMAE_DATA", str(ROOT.parent / "shared" / "data"))
     parser.add_argument("--data", type=Path, default=Path(default))
@@ -84,30 +84,20 @@ def main() -> None:
     parser.add_argument("--finetune-steps", type=int, default=450)
     parser.add_argument("--only", nargs="*", choices=("covid20-2d", *SCANS))
     options = parser.parse_args()
-    if not (ROOT / "runs" / "cache" / "manifest.jsonl").is_file():
+    if not (ROOT / MANIFEST).is_file():
         train(
             "prepare", "--recipe", str(RECIPES / "lungs-prepare.yaml"), "--data", str(options.data)
         )
-    chosen = options.only or ["covid20-2d", *SCANS]
-    rows = ["| data | structure | Dice | worst patient | patients |", "|---|---|---|---|---|"]
-    for name in chosen:
+    results = []
+    for name in options.only or ["covid20-2d", *SCANS]:
         if name == "covid20-2d":
-            summary = pictures(options.data, options.model, options.out)
+            recipe, scores = "released", pictures(options.data, options.model, options.out)
         else:
             steps = (options.pretrain_steps, options.finetune_steps)
-            summary = leave_out(name, options.out, steps)
-        structures = json.loads(summary.read_text(encoding="utf-8"))["structures"]
-        for structure, levels in structures.items():
-            (level,) = levels
-            values = levels[level]["dice"]
-            interval = (
-                f" [{values['low']:.4f}, {values['high']:.4f}]" if values["count"] > 1 else ""
-            )
-            rows.append(
-                f"| {name} | {structure} | {values['mean']:.4f}{interval} | "
-                f"{values['worst']:.4f} | {values['count']} |"
-            )
-    log.info("\n%s", "\n".join(rows))
+            recipe, scores = "left out", leave_out(name, options.out, steps)
+        patients = tuple(read_patients(scores / "patients.csv"))
+        results.append(PartResult(recipe=recipe, fold=name, seed=0, share=1.0, patients=patients))
+    write_results(options.out / "patients.csv", results)
 
 
 if __name__ == "__main__":
