@@ -26,6 +26,7 @@ from isdmae.networks import unet
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae.preprocess import PreprocessConfig
 from isdmae_train import cli, loop
+from isdmae_train.cache import open_array
 from isdmae_train.checkpoint import list_checkpoints, read_checkpoint
 from isdmae_train.config import (
     AugmentConfig,
@@ -99,7 +100,7 @@ def test_prepare_reports_the_broken_scan_and_keeps_the_others(cache: Path) -> No
     entries = read_manifest(cache / "manifest.jsonl")
     assert [entry.id for entry in entries] == ["p0", "p1"]
     entry = entries[0]
-    image, labels = (np.load(cache / str(name)) for name in (entry.image, entry.label))
+    image, labels = (open_array(cache / str(name))[:] for name in (entry.image, entry.label))
     assert image.dtype == np.int16
     assert labels.dtype == np.uint8
     assert image.shape == labels.shape == entry.shape == (24, 213, 240)
@@ -262,7 +263,7 @@ def test_the_shares_of_slices_are_kept(cache: Path) -> None:
         dataset.scans.entries, dataset.scans.shares = dataset.scans.entries[:1], np.ones(1)
         return np.array([int(str(dataset[n]["case"])[:-1].split("[")[1]) for n in range(60)])
 
-    labels = np.load(cache / "p0" / "label.npy")
+    labels = open_array(cache / "p0" / "label.b2nd")[:]
     used = np.flatnonzero(labels.any(axis=(1, 2)))
     length = used[-1] + 1 - used[0]
     inside = drawn(any_slice=0.0)

@@ -338,6 +338,6 @@ def test_packages_for_training_are_asked_for(
     with pytest.raises(SegmentationError, match="were not installed: The user declined"):
         install.install_training_packages()
     assert [name.split(">")[0] for name in asked["names"]] == [
-        "opencv-python-headless", "pyyaml", "tqdm", "tyro"
+        "blosc2", "opencv-python-headless", "pyyaml", "tqdm", "tyro"
     ]  # fmt: skip
     assert {"numpy", "SimpleITK", "scipy", "torch"} <= set(asked["skip_packages"])

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from isdmae.errors import InputError
+from isdmae_train.cache import open_array
 from isdmae_train.config import PictureSet, PrepareConfig
 from isdmae_train.crops import consensus
 from isdmae_train.data import read_manifest
@@ -64,9 +65,9 @@ def test_the_manifest_says_what_the_cache_holds(data: Path, tmp_path: Path) -> N
     assert [entry.is_hu for entry in entries] == [False, False]
     assert entries[0].labels == ("lesion",)
     assert sum(entry.weight for entry in entries) == pytest.approx(1.0)
-    assert np.load(manifest.parent / entries[0].image).dtype == np.uint8
+    assert open_array(manifest.parent / entries[0].image).dtype == np.uint8
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(manifest.parent / str(entries[0].truth))))
-    assert np.array_equal(truth, np.load(manifest.parent / str(entries[0].label)))
+    assert np.array_equal(truth, open_array(manifest.parent / str(entries[0].label)))
 
 
 def test_what_is_wrong_with_a_set_is_said(data: Path, tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_crops_become_pictures_by_nodule_with_the_readers_consensus(tmp_path: Pa
     entries = read_manifest(manifest)
     assert [entry.shape[0] for entry in entries] == [2, 1]
     assert {entry.patient for entry in entries} == {"crops-A"}
-    labels = np.load(manifest.parent / str(entries[0].label))
+    labels = open_array(manifest.parent / str(entries[0].label))[:]
     assert labels.sum() == 2 * 9
     assert len(entries[0].sources) == 2
     assert consensus(bits).sum() == 27

@@ -20,6 +20,7 @@ from isdmae.schema import from_plain
 from isdmae.volume import Array
 
 from .augment import roles_of
+from .cache import CachedArray, open_array
 from .config import DataConfig, LoopConfig
 from .folds import Indices, usable_slices
 
@@ -36,9 +37,10 @@ class ManifestEntry:
     is_hu: bool = True
     """False for pictures."""
     image: str
-    """(K, H, W) as .npy: int16 HU in LPS order at the network's pixel size, or uint8 pictures."""
+    """(K, H, W), see `isdmae_train.cache`: int16 HU in LPS order at the network's pixel size, or
+    uint8 pictures."""
     label: str | None
-    """uint8 on the same grid, as .npy."""
+    """uint8 on the same grid."""
     labels: tuple[str, ...] = ()
     """Names of the label values 1, 2, ..."""
     free_of: tuple[str, ...] = ()
@@ -123,10 +125,9 @@ class Scans:
             )
         _check_pixel_size(entries, preprocess.in_plane_spacing_mm)
         self.entries = entries
-        self.images = [np.load(folder / entry.image, mmap_mode="r") for entry in entries]
+        self.images = [open_array(folder / entry.image) for entry in entries]
         self.truths = [
-            np.load(folder / entry.label, mmap_mode="r") if entry.label else None
-            for entry in entries
+            open_array(folder / entry.label) if entry.label else None for entry in entries
         ]
         self.usable = [slices.get(entry.id) for entry in entries]
         """Slices of each scan whose labels may be used; None: all."""
@@ -138,7 +139,9 @@ class Scans:
         """Draw the number of a scan, by weight."""
         return int(random.choice(len(self.entries), p=self.shares))
 
-    def opened(self, scan: int) -> tuple[ManifestEntry, Array, Array | None]:
+    def opened(
+        self, scan: int
+    ) -> tuple[ManifestEntry, Array | CachedArray, Array | CachedArray | None]:
         """Return entry, image (K, H, W) and labels of a scan; only what is indexed is read."""
         return self.entries[scan], self.images[scan], self.truths[scan]
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from isdmae import io
-from isdmae.atomic import atomic_path, write_text_atomic
+from isdmae.atomic import write_text_atomic
 from isdmae.checks import prepare_hu
 from isdmae.errors import InputError, IsdmaeError
 from isdmae.grids import SliceGrid, slice_batch
@@ -22,6 +22,7 @@ from isdmae.preprocess import AIR_HU, PreprocessConfig
 from isdmae.schema import to_plain
 from isdmae.volume import Array, Volume, to_lps_order
 
+from .cache import save_array
 from .config import LabelSource, PictureSet, PrepareConfig, ScanSource
 from .crops import unpacked
 from .data import ManifestEntry
@@ -128,10 +129,10 @@ def _store_pictures(
     images, labels = read_stack(stack)
     folder = config.out / stack.id
     folder.mkdir(parents=True, exist_ok=True)
-    _save(folder / "image.npy", images)
+    save_array(folder / "image.b2nd", images)
     names = tuple(stack.masks)
     if names:
-        _save(folder / "label.npy", labels)
+        save_array(folder / "label.b2nd", labels)
         _write_truth(folder / "truth.nrrd", Volume(array=labels, is_hu=False), names)
     return ManifestEntry(
         id=stack.id,
@@ -139,8 +140,8 @@ def _store_pictures(
         licence=licence,
         sources=tuple(str(path.resolve()) for path in stack.images),
         is_hu=False,
-        image=f"{stack.id}/image.npy",
-        label=f"{stack.id}/label.npy" if names else None,
+        image=f"{stack.id}/image.b2nd",
+        label=f"{stack.id}/label.b2nd" if names else None,
         labels=names,
         truth=f"{stack.id}/truth.nrrd" if names else None,
         shape=images.shape,
@@ -211,18 +212,18 @@ def _store(
     folder.mkdir(parents=True, exist_ok=True)
     turned, order = to_lps_order(ct)
     image = resample_slices(turned, config.preprocess)
-    _save(folder / "image.npy", image)
+    save_array(folder / "image.b2nd", image)
     if truth is not None:
         labels = resample_labels(turned.with_array(order.apply(truth.array)), config.preprocess)
-        _save(folder / "label.npy", labels)
+        save_array(folder / "label.b2nd", labels)
         _write_truth(folder / "truth.nrrd", truth, names)
     return ManifestEntry(
         id=scan.id,
         patient=scan.patient,
         licence=scan.licence,
         sources=(str(source.resolve()),),
-        image=f"{scan.id}/image.npy",
-        label=None if truth is None else f"{scan.id}/label.npy",
+        image=f"{scan.id}/image.b2nd",
+        label=None if truth is None else f"{scan.id}/label.b2nd",
         labels=names,
         free_of=scan.free_of,
         truth=None if truth is None else f"{scan.id}/truth.nrrd",
@@ -258,8 +259,3 @@ def resample_labels(labels: Volume, config: PreprocessConfig) -> Array:
         shares = torch.cat([grid.forward(one, 0.0) for one in one_hot], dim=1)
         result.append(shares[0].argmax(dim=0).to(torch.uint8))
     return torch.stack(result).numpy()
-
-
-def _save(path: Path, array: Array) -> None:
-    with atomic_path(path, overwrite=True) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)

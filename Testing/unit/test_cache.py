@@ -1,0 +1,102 @@
+"""Cached arrays: written compressed, indexed as numpy's, open in other processes, few at a time."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isdmae.errors import InputError
+from isdmae_train import cache
+from isdmae_train.cache import CachedArray, open_array, save_array
+
+
+@pytest.fixture
+def volume() -> np.ndarray:
+    """Smooth, as a CT is, with steps along every axis; no edge is a multiple of a block."""
+    k, j, i = np.ogrid[:7, :70, :130]
+    return (40 * k - 3 * j + i - 1024).astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        3, -1, slice(1, 5), slice(None), np.int64(2), np.array([5, 1, 1]), [0], (2, slice(3, 9)),
+        np.zeros(0, np.int64), (slice(None), slice(60, 70), slice(0, 3)),
+    ],
+)  # fmt: skip
+def test_it_is_indexed_as_an_array(tmp_path: Path, volume: np.ndarray, key: object) -> None:
+    save_array(tmp_path / "a.b2nd", volume)
+    stored = open_array(tmp_path / "a.b2nd")
+    assert (stored.shape, stored.dtype, len(stored), stored.ndim) == ((7, 70, 130), "int16", 7, 3)
+    expected, found = volume[key], stored[key]  # type: ignore[index]
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_numpy_takes_from_it_without_reading_all(
+    tmp_path: Path, volume: np.ndarray, axis: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_array(tmp_path / "a.b2nd", volume)
+    stored = open_array(tmp_path / "a.b2nd")
+
+    def no_copy(*arguments: object, **named: object) -> None:
+        raise AssertionError("the whole array was read")
+
+    monkeypatch.setattr(CachedArray, "__array__", no_copy)
+    for indices in ([4, 4, 6], [0], []):
+        found = np.take(stored, np.array(indices, int), axis=axis)  # type: ignore[call-overload]
+        assert np.array_equal(found, np.take(volume, np.array(indices, int), axis=axis))
+    with pytest.raises(IndexError, match="counts from the end"):
+        stored.take([-1], axis=1)
+
+
+def test_it_becomes_an_array_and_goes_to_other_processes(
+    tmp_path: Path, volume: np.ndarray
+) -> None:
+    save_array(tmp_path / "a.b2nd", volume)
+    stored = open_array(tmp_path / "a.b2nd")
+    assert np.array_equal(np.asarray(stored), volume)
+    assert np.array_equal(pickle.loads(pickle.dumps(stored))[2], volume[2])
+    assert len(pickle.dumps(stored)) < 1000
+
+
+def test_it_is_smaller_and_replaced_in_place(tmp_path: Path, volume: np.ndarray) -> None:
+    path = tmp_path / "a.b2nd"
+    save_array(path, volume)
+    assert path.stat().st_size < volume.nbytes / 2
+    assert open_array(path)[0, 0, 0] == -1024
+    save_array(path, volume + 5)
+    assert open_array(path)[0, 0, 0] == -1019
+
+
+def test_arrays_of_older_caches_open(tmp_path: Path, volume: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", volume)
+    assert np.array_equal(open_array(tmp_path / "a.npy")[3], volume[3])
+
+
+@pytest.mark.parametrize("name", ["a.b2nd", "a.npy"])
+def test_absent_and_damaged_files_are_said(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        open_array(tmp_path / name)
+    (tmp_path / name).write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match="isdmae-train prepare"):
+        open_array(tmp_path / name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+def test_a_cache_of_many_scans_keeps_few_files_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache._opened.cache_clear()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(cache.MOST_OPEN + 30):
+        save_array(tmp_path / f"{number}.b2nd", np.full((1, 8, 8), number, np.uint8))
+    arrays = [open_array(tmp_path / f"{n}.b2nd") for n in range(cache.MOST_OPEN + 30)]
+    assert [int(one[0][0, 0]) for one in arrays] == list(range(cache.MOST_OPEN + 30))
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + cache.MOST_OPEN
