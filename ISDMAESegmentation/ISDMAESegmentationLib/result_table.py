@@ -67,7 +67,10 @@ class ResultTable:
         self._table.setItem(row, SHOWN, shown)
         self._table.setItem(row, COLOUR, colour)
         self._table.setItem(row, NAME, _text(segment.GetName()))
-        self._table.setItem(row, VOLUME, _number(entry["volume_ml"], "{:.0f}"))
+        volume = _number(entry["volume_ml"], "{:.0f}")
+        shares = entry["percent_of"].items()
+        volume.setToolTip("\n".join(_("{:.1f} % of the {}").format(s, name) for name, s in shares))
+        self._table.setItem(row, VOLUME, volume)
         self._table.setItem(row, MEAN, _number(entry["mean_hu"], "{:.0f}"))
 
     def _on_item_changed(self, item: qt.QTableWidgetItem) -> None:

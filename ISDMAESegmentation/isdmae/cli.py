@@ -146,9 +146,15 @@ def _predict(options: argparse.Namespace) -> int:
     for notice in report["notices"]:
         log.warning("Note: %s %s", notice["message"], notice["remedy"])
     for segment in report["segments"]:
-        log.info("%s: %.0f mL", segment["name"], segment["volume_ml"])
+        log.info("%s: %.0f mL%s", segment["name"], segment["volume_ml"], _shares(segment))
     log.info("%.1f s; wrote %s", sum(report["seconds"].values()), ", ".join(map(str, job.outputs)))
     return EXIT_DONE
+
+
+def _shares(segment: dict[str, Any]) -> str:
+    """Return such as `` (3.1 % of the left lung, 0.2 % of the right lung)``, or nothing."""
+    parts = [f"{share:.1f} % of the {name}" for name, share in segment["percent_of"].items()]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _stop_on_signals() -> list[int]:

@@ -33,6 +33,9 @@ class Segmentation:
     labelmap: Volume
     labels: tuple[Label, ...]
     volumes_ml: dict[str, float]
+    shares: dict[str, dict[str, float]]
+    """Of a model that looks within another one, on a CT: for each label what share (0..1) of each
+    structure of the other one it takes, such as lesion of the left lung."""
     status: str
     bundle: Bundle
     notices: tuple[Notice, ...]
@@ -167,12 +170,14 @@ class Predictor:
             turned, order = to_lps_order(checked)
             span = slice(0, len(turned.array)) if region is None else region.box(turned)[0]
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
-        if self._around is None or not volume.is_hu:
+        around = self._around if volume.is_hu else None
+        surroundings: Array | None = None
+        if around is None:
             labels = self._label(turned, span, region, views, watcher)
         else:
             labels = self._label(turned, span, region, views, watcher.part(0.0, 0.5))
-            outside = self._around.outside(turned, span, region, watcher.part(0.5, 0.5))
-            labels = np.where(outside, 0, labels).astype(np.uint8)
+            surroundings = around.surroundings(turned, span, region, watcher.part(0.5, 0.5))
+            labels = np.where(surroundings > 0, labels, 0).astype(np.uint8)
         with watch("clean"):
             report("clean", 0.95)
             cleaned, counts = clean(
@@ -185,6 +190,9 @@ class Predictor:
                 inside = region.mask(turned)
                 cleaned = cleaned.with_array(np.where(inside, cleaned.array, 0).astype(np.uint8))
             back = np.ascontiguousarray(order.undo(cleaned.array))
+            shares: dict[str, dict[str, float]] = {}
+            if around is not None and surroundings is not None:
+                shares = self._shares(cleaned.array, surroundings, around.bundle.info.labels)
         if stop is not None and stop():
             raise Cancelled()
         labelmap = volume.with_array(back)
@@ -193,6 +201,7 @@ class Predictor:
             labelmap=labelmap,
             labels=self.bundle.info.labels,
             volumes_ml=volumes_ml(labelmap, self.bundle.info.labels),
+            shares=shares,
             status="done" if back.any() else "empty",
             bundle=self.bundle,
             notices=(*notices, *left_out, *result_notices(cleaned, self.bundle.info.labels)),
@@ -219,15 +228,32 @@ class Predictor:
             return label_slices(turned, span, self.network, watcher)
         return label_views(turned, views, self.network, watcher)
 
-    def outside(
+    def surroundings(
         self, turned: Volume, span: slice, region: Region | None, watcher: Watcher
     ) -> Array:
-        """Return where an LPS-ordered CT holds nothing of this model: bool (k, j, i)."""
+        """Return this model's cleaned labels of an LPS-ordered CT: uint8 (k, j, i)."""
         views, _ = usable_views(turned, self.bundle.info.preprocess, self.views)
         found = turned.with_array(self._label(turned, span, region, views, watcher))
         cleaned, _ = clean(found, self.bundle.info.postprocess, slices=span.stop - span.start)
-        result: Array = cleaned.array == 0
-        return result
+        return cleaned.array
+
+    def _shares(
+        self, found: Array, surroundings: Array, structures: tuple[Label, ...]
+    ) -> dict[str, dict[str, float]]:
+        """Return how much of each structure that was found each label takes."""
+        voxels = _counts(surroundings)
+        taken = {
+            label.name: _counts(np.where(found == label.value, surroundings, 0))
+            for label in self.bundle.info.labels
+        }
+        return {
+            name: {
+                one.name: float(counts[one.value] / voxels[one.value])
+                for one in structures
+                if voxels[one.value]
+            }
+            for name, counts in taken.items()
+        }
 
     def _refuse_kind(self, volume: Volume) -> None:
         kind = "ct" if volume.is_hu else "picture"
@@ -237,6 +263,14 @@ class Predictor:
                 f"The model '{self.bundle.info.name}' does not take a {kind}.",
                 f"Give it a {' or a '.join(self.bundle.info.takes)}, or choose another model.",
             )
+
+
+def _counts(labels: Array) -> Array:
+    """Return how many voxels have each value 0..255; slice by slice, since bincount copies."""
+    counts: Array = sum(
+        (np.bincount(one.ravel(), minlength=256) for one in labels), start=np.zeros(256, np.int64)
+    )
+    return counts
 
 
 def segment(

@@ -168,7 +168,11 @@ def write_box(path: Path, labels: Array, *, overwrite: bool) -> None:
 
 
 def describe_segments(scan: Volume, result: Segmentation) -> list[dict[str, Any]]:
-    """Return each label with its codes and measures; ``mean_hu`` is None without voxels or HU."""
+    """Return each label with its codes and measures.
+
+    ``mean_hu`` is None without voxels or HU; ``percent_of`` says how much of the structures it was
+    looked for in it takes.
+    """
     box = label_box(result.labelmap.array)
     labels, voxels = result.labelmap.array[box], scan.array[box]
     segments = []
@@ -183,6 +187,10 @@ def describe_segments(scan: Volume, result: Segmentation) -> list[dict[str, Any]
                 "terminology": label.terminology(),
                 "volume_ml": round(result.volumes_ml[label.name], 1),
                 "mean_hu": mean,
+                "percent_of": {
+                    name: round(100 * share, 2)
+                    for name, share in result.shares.get(label.name, {}).items()
+                },
             }
         )
     return segments

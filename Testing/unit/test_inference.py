@@ -240,6 +240,17 @@ def test_a_model_may_look_within_another_one(
     assert result.labelmap.array.any()
     assert not (result.labelmap.array[around.labelmap.array == 0]).any()
     assert seen == sorted(seen)
+    found = [one for one in around.labels if (around.labelmap.array == one.value).any()]
+    for label in result.labels:
+        inside = around.labelmap.array[result.labelmap.array == label.value]
+        assert result.shares[label.name] == pytest.approx(
+            {
+                one.name: (inside == one.value).sum() / (around.labelmap.array == one.value).sum()
+                for one in found
+            }
+        )
+    assert any(share > 0 for shares in result.shares.values() for share in shares.values())
+    assert around.shares == {}
 
 
 def test_a_model_within_itself_or_within_a_bound_one_is_refused(
