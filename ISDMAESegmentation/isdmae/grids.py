@@ -18,6 +18,8 @@ from .volume import Array, Volume
 MOST_PIXELS = 4096**2
 MOST_VOXELS = 2**31 - 1
 """On a 3D network's grid; 8 GB as float32, and the largest index that every kernel can count to."""
+CERTAIN = 100.0
+"""A logit so much below another one has a probability of 0."""
 AT_ONCE = 8
 """Slices that are resampled together."""
 
@@ -84,7 +86,7 @@ class SliceGrid:
     def back(self, logits: Tensor) -> Tensor:
         """Resample float32 (B, C, H, W) logits from ``padded`` to ``source``, bilinearly.
 
-        Where the network saw nothing, all are 0: `labels_of` makes that background.
+        Where the network saw nothing is background for certain.
         """
         scores = logits[..., : self.target[0], : self.target[1]]
         if self.target != self.seen:
@@ -93,7 +95,8 @@ class SliceGrid:
             return scores
         top, left = self._corner
         bottom, right = self.source[0] - self.seen[0] - top, self.source[1] - self.seen[1] - left
-        return F.pad(scores, (left, right, top, bottom))
+        rim = (left, right, top, bottom)
+        return torch.cat([F.pad(scores[:, :1], rim, value=CERTAIN), F.pad(scores[:, 1:], rim)], 1)
 
     @property
     def _corner(self) -> tuple[int, int]:

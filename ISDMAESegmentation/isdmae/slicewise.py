@@ -24,7 +24,9 @@ def label_slices(turned: Volume, span: slice, network: LoadedNetwork, watcher: W
 
     def label(start: int, end: int) -> None:
         with watcher.watch("prepare slices"):
-            images = _images(turned, grid, range(span.start + start, span.start + end), network)
+            images = slice_images(
+                turned, grid, range(span.start + start, span.start + end), network
+            )
         with watcher.watch("network"):
             scores = network.scores(images, is_hu=is_hu)
         with watcher.watch("back to the grid"):
@@ -34,8 +36,11 @@ def label_slices(turned: Volume, span: slice, network: LoadedNetwork, watcher: W
     return labels
 
 
-def _images(turned: Volume, grid: SliceGrid, slices: range, network: LoadedNetwork) -> Tensor:
-    """Return float32 (B, N, H, W) on the network's grid and device."""
+def slice_images(turned: Volume, grid: SliceGrid, slices: range, network: LoadedNetwork) -> Tensor:
+    """Return the images of ``slices`` as the network takes them: float32 (B, N, H, W).
+
+    They lie on its grid and device, in HU or, where it sees CTs as pictures, in 0..1.
+    """
     config = network.info.preprocess
     spacing = turned.spacing_mm[2] if turned.is_hu else None
     around = [neighbour_indices(k, len(turned.array), config, spacing) for k in slices]

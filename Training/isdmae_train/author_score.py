@@ -12,15 +12,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from isdmae.bundle import Bundle
-from isdmae.device import choose_device
+from isdmae.compute import LoadedNetwork
 from isdmae.errors import InputError
-from isdmae.grids import SliceGrid, slice_batch
-from isdmae.preprocess import AIR_HU, to_channels
-from isdmae.volume import Volume, to_lps_order
+from isdmae.volume import Volume
 
+from .calibration import slice_chances
 from .metrics import Mask
 
 THRESHOLDS = 113
@@ -33,25 +30,25 @@ class AuthorScore:
 
     Parameters
     ----------
-    bundle : Bundle
-        A 2D model.
-    device : str
-        As `isdmae.device.choose_device` takes it.
+    network : LoadedNetwork
+        Of a 2D model that sees single slices.
+
+    Raises
+    ------
+    InputError
+        ``not-2d`` for another model.
     """
 
-    def __init__(self, bundle: Bundle, device: str) -> None:
-        if bundle.info.network.spatial_dims != 2 or bundle.info.preprocess.neighbours:
+    def __init__(self, network: LoadedNetwork) -> None:
+        if network.dims != 2 or network.info.preprocess.neighbours:
             raise InputError(
                 "not-2d",
                 "The authors' way of scoring is for 2D models that see single slices.",
                 "Leave --author-compatible out.",
             )
-        self._info = bundle.info
-        self._device = choose_device(device).device
-        self._network = bundle.load_network().to(self._device).eval()
+        self._network = network
         self._slices: dict[str, list[Counts]] = defaultdict(list)
 
-    @torch.inference_mode()
     def add(
         self, image: Volume, truth: Mapping[str, Mask], classes: Mapping[str, list[int]]
     ) -> None:
@@ -66,20 +63,11 @@ class AuthorScore:
         classes : mapping of str to list of int
             The model's classes whose probabilities add up to that of the structure.
         """
-        turned, order = to_lps_order(image)
-        grid = SliceGrid.of(turned, self._info.preprocess, self._info.network.stride)
-        masks = {name: order.apply(mask) for name, mask in truth.items()}
-        for k in range(len(turned.array)):
-            here = {name: mask[k] for name, mask in masks.items() if mask[k].any()}
-            if not here:
-                continue
-            slices = slice_batch(turned, k, k + 1).to(self._device)
-            resampled = grid.forward(slices, AIR_HU if turned.is_hu else 0.0)
-            logits = self._network(to_channels(resampled, turned.is_hu, self._info.preprocess))
-            chances = grid.back(logits).softmax(dim=1)[0].cpu().numpy()
-            for name, mask in here.items():
-                chance = chances[classes[name]].sum(axis=0)
-                self._slices[name].append(counts_at_thresholds(chance, mask))
+        for chances, masks in slice_chances(image, self._network, truth):
+            for name, mask in masks.items():
+                if mask.any():
+                    chance = chances[classes[name]].sum(axis=0)
+                    self._slices[name].append(counts_at_thresholds(chance, mask))
 
     def result(self, seed: int) -> dict[str, dict[str, float]]:
         """Return for each structure the best pooled Dice, its threshold, and the slices counted."""

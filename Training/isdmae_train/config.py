@@ -361,6 +361,8 @@ class EvaluateConfig:
     """How many of the worst results are drawn."""
     author_compatible: bool = False
     """Add the score as the method's authors computed it; not comparable with the others."""
+    calibration: bool = False
+    """Add how far the probabilities of a 2D model can be believed, and draw it."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     seed: int = 0
     """Of the bootstrap."""

@@ -19,6 +19,7 @@ from isdmae.labels import Label
 from isdmae.volume import Array, Volume, to_lps_order
 
 from .author_score import AuthorScore
+from .calibration import Calibration
 from .cases import TOGETHER, Case, cases_of
 from .config import EvaluateConfig
 from .metrics import Mask, score_masks
@@ -56,7 +57,8 @@ def evaluate(config: EvaluateConfig, *, stop: Stop | None = None) -> dict[str, A
     -------
     dict
         What ``summary.json`` holds: ``structures`` as `score_table.summarise_patients` returns
-        them, ``tolerance``, ``left_out`` and, where asked for, ``author_compatible``.
+        them, ``tolerance``, ``left_out`` and, where asked for, ``author_compatible`` and
+        ``calibration``.
 
     Raises
     ------
@@ -81,6 +83,9 @@ def evaluate(config: EvaluateConfig, *, stop: Stop | None = None) -> dict[str, A
             "comparable with the other columns",
             **evaluator.author.result(config.seed),
         }
+    if evaluator.calibration is not None:
+        config.out.mkdir(parents=True, exist_ok=True)
+        summary["calibration"] = evaluator.calibration.write(config.out, config.seed)
     _write(config.out, scores, patients, summary, evaluator.worst)
     if left_out:
         raise InputError(
@@ -106,9 +111,12 @@ class Evaluator:
         self.predictor = predictor or Predictor(config.model, device=config.device)
         self.tolerance = config.tolerance_mm
         self.worst = WorstCases(config.worst)
-        bundle = self.predictor.bundle
-        self._labels = common_labels(bundle.info.labels, cases)
-        self.author = AuthorScore(bundle, config.device) if config.author_compatible else None
+        self._labels = common_labels(self.predictor.bundle.info.labels, cases)
+        self.author, self.calibration = None, None
+        if config.author_compatible:
+            self.author = AuthorScore(self.predictor.network)
+        if config.calibration:
+            self.calibration = Calibration(self.predictor.network)
 
     def score(self, case: Case, stop: Stop | None = None) -> list[Score]:
         """Segment one case and score every structure that its truth knows."""
@@ -121,8 +129,8 @@ class Evaluator:
             name: (np.isin(found, values), _truth_of(name, truth))
             for name, values in classes.items()
         }
-        if self.author is not None:
-            self._add_to_author(images, {name: pair[1] for name, pair in masks.items()}, classes)
+        if self.author is not None or self.calibration is not None:
+            self._add_chances(case, images, {n: pair[1] for n, pair in masks.items()}, classes)
         score = self._score_scan if case.is_hu else self._score_pictures
         return [one for name, pair in masks.items() for one in score(case, name, *pair, images)]
 
@@ -148,14 +156,22 @@ class Evaluator:
         found = [self.predictor.segment(one, stop=stop).labelmap.array for one in images]
         return np.concatenate(found) if len(found) > 1 else found[0]
 
-    def _add_to_author(
-        self, images: list[Volume], truth: Mapping[str, Mask], classes: Mapping[str, list[int]]
+    def _add_chances(
+        self,
+        case: Case,
+        images: list[Volume],
+        truth: Mapping[str, Mask],
+        classes: Mapping[str, list[int]],
     ) -> None:
         start = 0
         for image in images:
-            part = slice(start, start + len(image.array))
-            self.author.add(image, {n: mask[part] for n, mask in truth.items()}, classes)  # type: ignore[union-attr]
-            start = part.stop
+            here = slice(start, start + len(image.array))
+            part = {name: mask[here] for name, mask in truth.items()}
+            if self.author is not None:
+                self.author.add(image, part, classes)
+            if self.calibration is not None:
+                self.calibration.add(case.patient, image, part, classes)
+            start = here.stop
 
     def _score_scan(
         self, case: Case, name: str, found: Mask, truth: Mask, images: list[Volume]
@@ -279,6 +295,11 @@ def _write(
     write_csv(out / "patients.csv", patients)
     worst.write(out / "worst")
     table = markdown(summary["structures"], summary["tolerance"])
+    for name, curve in summary.get("calibration", {}).items():
+        table += (
+            f"\nCalibration error of {name}: {curve['error']:.3f} [{curve['low']:.3f}, "
+            f"{curve['high']:.3f}]; see the reliability plot.\n"
+        )
     for name, facts in summary.get("author_compatible", {}).items():
         if isinstance(facts, dict):
             table += (
