@@ -13,7 +13,7 @@ from isdmae_train.cache import open_array
 from isdmae_train.config import PictureSet, PrepareConfig
 from isdmae_train.crops import consensus
 from isdmae_train.data import read_manifest
-from isdmae_train.pictures import read_index, read_stack, stacks_of
+from isdmae_train.pictures import read_index, read_mask, read_stack, stacks_of
 from isdmae_train.prepare import prepare
 
 
@@ -44,19 +44,39 @@ SET = PictureSet(
 
 
 def test_the_pictures_of_a_case_stand_in_order(data: Path) -> None:
-    first, second = stacks_of(SET, data)
+    (first, second), problems = stacks_of(SET, data)
+    assert not problems
     assert [first.id, second.id] == ["s-a", "s-b"]
     assert first.patient == second.patient == "s-p"
     assert [path.name for path in first.images] == ["0.png", "2.png"]
-    images, labels = read_stack(first)
-    assert images.shape == labels.shape == (2, 12, 16)
-    assert images[:, 0, 0].tolist() == [40, 42]
-    assert np.argwhere(labels[1])[0].tolist() == [2, 5]
+    read = read_stack(first)
+    assert not read.problems
+    assert read.images.shape == read.labels.shape == (2, 12, 16)
+    assert read.images[:, 0, 0].tolist() == [40, 42]
+    assert np.argwhere(read.labels[1])[0].tolist() == [2, 5]
 
 
 def test_without_an_index_each_picture_is_a_patient(data: Path) -> None:
-    alone = PictureSet(id="s", images=Path("images"), licence="none")
-    assert len({stack.patient for stack in stacks_of(alone, data)}) == 3
+    alone = PictureSet(id="s", images=Path("images"), licence="none", split="train")
+    stacks, _ = stacks_of(alone, data)
+    assert len({stack.patient for stack in stacks}) == 3
+    assert {stack.splits for stack in stacks} == {("train",)}
+
+
+def test_names_of_the_covid_collections_tell_case_and_patient(tmp_path: Path) -> None:
+    names = (
+        "Jun_radiopaedia_29_86491_1_case16_10", "Jun_radiopaedia_29_86490_1_case15_3",
+        "Jun_radiopaedia_29_86491_1_case16_9", "Morozov_study_0255_24", "unheard of",
+    )  # fmt: skip
+    for name in names:
+        save(tmp_path / "frames" / f"{name}.png", np.zeros((12, 16), np.uint8))
+    named = PictureSet(id="s", images=Path("frames"), licence="none", patients="named")
+    stacks, _ = stacks_of(named, tmp_path)
+    assert {stack.patient for stack in stacks} == {
+        "radiopaedia_29", "mosmed_0255", "s-unheard of",
+    }  # fmt: skip
+    (case,) = (stack for stack in stacks if stack.id == "s-radiopaedia_29_86491_1")
+    assert [path.stem[-2:] for path in case.images] == ["_9", "10"]
 
 
 def test_the_manifest_says_what_the_cache_holds(data: Path, tmp_path: Path) -> None:
@@ -70,13 +90,39 @@ def test_the_manifest_says_what_the_cache_holds(data: Path, tmp_path: Path) -> N
     assert np.array_equal(truth, open_array(manifest.parent / str(entries[0].label)))
 
 
-def test_what_is_wrong_with_a_set_is_said(data: Path, tmp_path: Path) -> None:
-    (data / "lesion" / "2.tif").unlink()
-    with pytest.raises(InputError, match="1 pictures have no mask of 'lesion'"):
-        stacks_of(SET, data)
-    save(data / "lesion" / "2.tif", np.zeros((10, 10), np.uint8))
-    with pytest.raises(InputError, match=r"2\.tif has 10 x 10 pixels, not 16 x 12"):
-        read_stack(stacks_of(SET, data)[0])
+def test_what_is_wrong_with_a_set_is_named_and_the_rest_read(data: Path, tmp_path: Path) -> None:
+    for number in range(3, 9):
+        image = np.full((12, 16), 40 + number, np.uint8)
+        image[0, 0] = number
+        save(data / "images" / f"{number}.png", image)
+        save(data / "lesion" / f"{number}.tif", np.uint8(image > 45))
+    save(data / "images" / "4.png", np.full((10, 10), 7, np.uint8))
+    save(data / "lesion" / "4.tif", np.full((10, 10), 255, np.uint8))
+    save(data / "lesion" / "5.tif", np.zeros((10, 10), np.uint8))
+    save(data / "lesion" / "6.tif", np.full((12, 16), 3, np.uint8))
+    (data / "lesion" / "3.tif").unlink()
+    (data / "images" / "7.png").write_bytes(b"no picture")
+    rows = "".join(f"{number}.png,{case},p,{number}\n" for number, case in enumerate("aabaaaaa"))
+    (data / "index.csv").write_text(f"file,case,patient,order_in_case\n{rows}9.png,a,p,9\n")
+    stacks, problems = stacks_of(SET, data)
+    found = {(Path(problem.file).name, problem.code) for problem in problems}
+    assert found == {("9.png", "missing-file"), ("8.png", "bad-index"), ("3.png", "no-mask")}
+    read = read_stack(stacks[0])
+    assert {(Path(problem.file).name, problem.code) for problem in read.problems} == {
+        ("4.png", "size-differs"), ("5.png", "size-differs"), ("6.png", "unknown-labels"),
+        ("7.png", "unreadable-file"),
+    }  # fmt: skip
+    assert "5.tif has 10 x 10 pixels, not 16 x 12" in str(read.problems)
+    assert [path.name for path in read.stack.images] == ["0.png", "1.png"]
+    assert read.images.shape == read.labels.shape == (2, 12, 16)
+
+
+def test_a_mask_may_be_of_0_and_1(data: Path) -> None:
+    save(data / "m.png", np.eye(8, dtype=np.uint8))
+    assert read_mask(data / "m.png").sum() == 8
+
+
+def test_what_is_wrong_with_a_whole_set_is_said(data: Path) -> None:
     with pytest.raises(InputError, match="holds no picture"):
         stacks_of(PictureSet(id="s", images=Path("none"), licence="none"), data)
     (data / "index.csv").write_text("name\nx\n")

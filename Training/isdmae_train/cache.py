@@ -10,6 +10,7 @@ Blosc2 takes half a second to import, so that happens with the first array.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -55,7 +56,7 @@ class CachedArray:
         result: Array = stored[int(key) if isinstance(key, np.integer) else key]
         return result
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.asarray(self[:], dtype=dtype)
 
     def take(self, indices: Any, axis: int = 0, **_numpy: Any) -> Array:
@@ -117,8 +118,7 @@ def save_array(path: Path, array: Array) -> None:
     ...     a[1, 2], a.take([0, 0], axis=2).shape
     (array([20, 21, 22, 23]), (2, 3, 2))
     """
-    import blosc2
-
+    blosc2 = _blosc2()
     _, height, width = array.shape
     _opened.cache_clear()  # Windows replaces no file that is open
     with atomic_path(path, overwrite=True) as temporary:
@@ -139,7 +139,13 @@ def save_array(path: Path, array: Array) -> None:
 
 @lru_cache(maxsize=MOST_OPEN)
 def _opened(path: Path) -> Any:
+    # One thread: the loaders of a run are processes, one for each core that it may use.
+    return _blosc2().open(os.fspath(path), mode="r", mmap_mode="r", dparams={"nthreads": 1})
+
+
+def _blosc2() -> Any:
+    # A part of it would tell at every start how many threads it could use.
+    logging.getLogger("numexpr").setLevel(logging.WARNING)
     import blosc2
 
-    # One thread: the loaders of a run are processes, one for each core that it may use.
-    return blosc2.open(os.fspath(path), mode="r", mmap_mode="r", dparams={"nthreads": 1})
+    return blosc2

@@ -28,11 +28,19 @@ class LabelSource:
     """Where the truth of a scan comes from."""
 
     path: Path | None = None
-    """Labelmap on the scan's grid; without one, the classical method of `lung_truth` makes it."""
+    """Labelmap on the scan's grid, or LIDC's XML of the readers' outlines; without any, the
+    classical method of `lung_truth` makes it."""
     values: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """For each label name, the values in the file that mean it."""
     bits: int | None = None
     """Look only at these bits of the value (255 = the low byte)."""
+    masks: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    """Instead of ``path``: for each label name, masks of its own; a later label lies above. Every
+    value but 0 means it, or those that ``values`` gives."""
+    complete: bool = False
+    """The file holds nothing beside what is named here; another value is refused."""
+    mend_sides: bool = False
+    """Left and right lung change their names where they lie the other way round in the patient."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,10 @@ class ScanSource:
     """Structures that the scan is known not to hold."""
     weight: float = 1.0
     """How often its slices are drawn, relative to the other scans."""
+    stored_hu: tuple[float, float] | None = None
+    """The HU that 0 and 255 stand for in a file of 0..255; a file of other values is in HU."""
+    split: str = ""
+    """The part of a given split that it belongs to, such as "train"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +73,13 @@ class PictureSet:
     labels: dict[str, Path] = field(default_factory=dict)
     """For each label name, the folder of its masks; above half of the range means structure."""
     index: Path | None = None
-    """CSV with the columns file and patient, and perhaps case and order_in_case. Without one, every
-    picture is a patient of its own."""
+    """CSV with the columns file and patient, and perhaps case, order_in_case and split. Without
+    one, every picture is a patient of its own, unless ``patients`` says more."""
+    patients: Literal["own", "named"] = "own"
+    """named: file names tell case and patient, as COVID-19 collections write them (see
+    `isdmae_train.patients`)."""
+    split: str = ""
+    """The part of a given split that all of it belongs to."""
     weight: float = 1.0
     """How often its pictures are drawn, all together, relative to one scan."""
 

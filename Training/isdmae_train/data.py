@@ -53,6 +53,17 @@ class ManifestEntry:
     weight: float
     in_plane_spacing_mm: float | None = None
     """Pixel size that the cache was made for; None in caches of older versions."""
+    split: str = ""
+    """The part of a given split, such as "train"; no patient is in two."""
+    notes: tuple[str, ...] = ()
+    """What was put right in it, and what its reader warned of."""
+    sources_sha256: str = ""
+    """Of the files it was read from, one after the other; ``sha256`` is the cached image's."""
+    own_shape: tuple[int, int, int] | None = None
+    """(K, H, W) of the scan in LPS order; ``spacing_mm``, origin and direction are its own, too."""
+    origin_mm: tuple[float, float, float] | None = None
+    direction: tuple[float, ...] | None = None
+    """3 x 3, row by row, as in `isdmae.volume.Volume`."""
 
 
 class _Batch(TypedDict):
@@ -99,16 +110,19 @@ class Scans:
     Raises
     ------
     InputError
-        ``no-training-data`` where no scan is left, ``cache-differs`` where one has other pixels.
+        ``no-training-data`` where no scan is left, ``cache-differs`` where one has other pixels,
+        ``patient-on-both-sides`` where only some scans of a patient are held out.
     """
 
     def __init__(
         self, config: DataConfig, preprocess: PreprocessConfig, labels: tuple[str, ...]
     ) -> None:
         folder = config.manifest.parent
+        listed = read_manifest(config.manifest)
+        _refuse_split_patients(listed, config.hold_out)
         entries = [
             entry
-            for entry in read_manifest(config.manifest)
+            for entry in listed
             if entry.id not in config.hold_out and has_truth(entry, labels)
         ]
         slices: dict[str, Indices] = {}
@@ -154,6 +168,18 @@ def _check_pixel_size(entries: Sequence[ManifestEntry], in_plane_spacing_mm: flo
                 f"The cached scan {entry.id} has pixels of {entry.in_plane_spacing_mm} mm, the "
                 f"run wants {in_plane_spacing_mm} mm.",
                 "Run `isdmae-train prepare` with the same preprocessing.",
+            )
+
+
+def _refuse_split_patients(entries: Sequence[ManifestEntry], hold_out: Sequence[str]) -> None:
+    held = {entry.patient for entry in entries if entry.id in hold_out}
+    for entry in entries:
+        if entry.patient in held and entry.id not in hold_out:
+            raise InputError(
+                "patient-on-both-sides",
+                f"The patient {entry.patient} is held out, but {entry.id} of the same patient is "
+                "not.",
+                "Hold out all scans of a patient, or none.",
             )
 
 

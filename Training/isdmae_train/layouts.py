@@ -14,6 +14,7 @@ from isdmae.errors import InputError
 from isdmae.picture import FORMATS as PICTURES
 
 from .config import LabelSource, PictureSet, ScanSource
+from .problems import Problem, problem_of
 
 LICENCE = "for you to set"
 DATASET = "dataset.json"
@@ -31,6 +32,8 @@ class Sources:
     layout: str
     scans: tuple[ScanSource, ...] = ()
     pictures: tuple[PictureSet, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    """Of files that belong to no scan, and scans that lack one."""
 
 
 def find_sources(folder: Path) -> Sources:
@@ -66,7 +69,7 @@ def _described(folder: Path) -> Sources:
     values = label_values(facts.get("labels"))
     if isinstance(facts.get("training"), list):
         pairs = [(folder / one["image"], folder / one["label"]) for one in facts["training"]]
-        return Sources("Medical Segmentation Decathlon", tuple(_labelled(pairs, values)))
+        return _labelled("Medical Segmentation Decathlon", pairs, values)
     images = [path for path in _files(folder / "imagesTr") if _stem(path).endswith("_0000")]
     if any(_stem(path).endswith("_0001") for path in _files(folder / "imagesTr")):
         raise _bad_layout(folder, "its scans have several channels; a CT has one")
@@ -74,7 +77,7 @@ def _described(folder: Path) -> Sources:
         (path, folder / "labelsTr" / f"{_stem(path).removesuffix('_0000')}{suffix_of(path)}")
         for path in images
     ]
-    return Sources("nnU-Net raw", tuple(_labelled(pairs, values)))
+    return _labelled("nnU-Net raw", pairs, values)
 
 
 def label_values(named: Any) -> dict[str, tuple[int, ...]]:
@@ -100,13 +103,40 @@ def label_values(named: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _labelled(
-    pairs: list[tuple[Path, Path]], values: Mapping[str, tuple[int, ...]]
-) -> Iterator[ScanSource]:
+    layout: str, pairs: list[tuple[Path, Path]], values: Mapping[str, tuple[int, ...]]
+) -> Sources:
+    """Return the scans of pairs; one without its file of labels is one for pre-training."""
+    scans, problems = [], []
     for image, label in pairs:
         name = _stem(image).removesuffix("_0000")
-        # A scan without a file of labels, or a set without labels, is one for pre-training.
-        source = LabelSource(path=label, values=dict(values)) if values and label.exists() else None
-        yield ScanSource(id=name, patient=name, image=image, licence=LICENCE, label=source)
+        source = None
+        if values and label.exists():
+            source = LabelSource(path=label, values=dict(values), complete=True)
+        elif values:
+            error = InputError(
+                "label-missing",
+                f"The file of labels {label.name} does not exist.",
+                "Add it to learn from this scan's labels; pre-training does without.",
+            )
+            problems.append(problem_of(error, name, label, left_out=False))
+        scans.append(ScanSource(id=name, patient=name, image=image, licence=LICENCE, label=source))
+    if values:
+        problems += _orphans(pairs)
+    return Sources(layout, tuple(scans), problems=tuple(problems))
+
+
+def _orphans(pairs: list[tuple[Path, Path]]) -> Iterator[Problem]:
+    """Yield the files of labels that belong to no scan."""
+    folders = {label.parent for _, label in pairs}
+    known = {label.resolve() for _, label in pairs}
+    for path in sorted(path for folder in folders for path in _files(folder)):
+        if suffix_of(path) in image_file.FORMATS and path.resolve() not in known:
+            error = InputError(
+                "image-missing",
+                f"The labels {path.name} belong to no scan of the set.",
+                "Add the scan, or move the labels away.",
+            )
+            yield problem_of(error, _stem(path), path)
 
 
 def _pairs(folder: Path) -> Sources:
@@ -131,7 +161,7 @@ def _pairs(folder: Path) -> Sources:
     values = label_values(_read_json(folder / LABELS))
     by_stem = {_stem(path): path for path in _files(masks)}
     pairs = [(path, by_stem.get(_stem(path), masks / path.name)) for path in images]
-    return Sources("pairs of scans and labels", tuple(_labelled(pairs, values)))
+    return _labelled("pairs of scans and labels", pairs, values)
 
 
 def _picture_labels(masks: Path) -> dict[str, Path]:

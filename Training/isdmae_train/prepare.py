@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from isdmae import io
 from isdmae.atomic import write_text_atomic
 from isdmae.checks import prepare_hu
-from isdmae.errors import InputError, IsdmaeError
-from isdmae.grids import SliceGrid, slice_batch
-from isdmae.labels import CONSOLIDATION, GROUND_GLASS, LESION, LUNGS, make_label
+from isdmae.errors import InputError
+from isdmae.labels import CONSOLIDATION, GROUND_GLASS, LESION, LUNGS
 from isdmae.phantom import PhantomConfig, make_phantom
-from isdmae.preprocess import AIR_HU, PreprocessConfig
 from isdmae.schema import to_plain
-from isdmae.volume import Array, Volume, to_lps_order
+from isdmae.volume import Volume, to_lps_order
 
-from .cache import save_array
-from .config import LabelSource, PictureSet, PrepareConfig, ScanSource
+from .config import PrepareConfig, ScanSource
 from .crops import unpacked
 from .data import ManifestEntry
 from .layouts import find_sources
-from .lung_truth import lung_truth
 from .pictures import PictureStack, read_stack, stacks_of
+from .problems import READING, Problem, Seen, problem_of, split_problems, write_report
 from .reporter import counted
+from .store import resample_slices, store_pictures, store_scan
+from .truth import label_file, label_names, read_truth
 
 log = logging.getLogger(__name__)
 
 FIRST_PHANTOM_SEED = 1000
+PICTURE_RANGE = 255
 
 
 def prepare(config: PrepareConfig) -> Path:
-    """Fill the cache and write ``manifest.jsonl``.
+    """Fill the cache and write ``manifest.jsonl`` and a report of what was wrong beside it.
 
     A scan that cannot be used is named at the end, and the others are prepared all the same.
 
@@ -49,106 +47,170 @@ def prepare(config: PrepareConfig) -> Path:
     Raises
     ------
     InputError
-        ``same-id`` before anything is done; ``nothing-prepared`` where no scan could be prepared;
-        ``scans-skipped`` where some could not, after the manifest of the others was written.
+        ``nothing-prepared`` where no scan could be prepared; ``scans-skipped`` where some could
+        not, after the manifest of the others was written.
+    ResourceError
+        ``disk-full``, at once.
     """
-    if not (config.scans or config.pictures or config.phantoms):
-        found = find_sources(config.data)
-        log.info("%s: %s", config.data, found.layout)
-        scans = tuple(_absolute(scan) for scan in found.scans)
-        config = replace(config, scans=scans, pictures=found.pictures)
+    config, problems = _with_sources(config)
     config.out.mkdir(parents=True, exist_ok=True)
-    names = [scan.id for scan in config.scans]
-    if len(set(names)) != len(names):
-        raise InputError("same-id", "Two scans have one id.", "Give each scan its own id.")
+    stacks = _list_stacks(config, problems)
+    scans, stacks = _without_conflicts(config, stacks, problems)
+    seen = Seen()
     entries: list[ManifestEntry] = []
-    skipped: list[str] = []
-    for scan in counted(config.scans, "prepare", "scan"):
-        try:
-            entries.append(_prepare_scan(scan, config))
-        except IsdmaeError as error:
-            skipped.append(f"{scan.id}: {error}")
-    for source in config.pictures:
-        made, refused = _prepare_pictures(source, config)
-        entries += made
-        skipped += refused
+    for scan in counted(scans, "prepare", "scan"):
+        entries += _prepare_scan(scan, config, seen, problems)
+    for stack in counted(stacks, "prepare", "case"):
+        entries += _prepare_stack(stack, config, seen, problems)
     entries += [_prepare_phantom(number, config) for number in range(config.phantoms)]
-    for line in skipped:
-        log.warning("skipped %s", line)
+    notes = {entry.id: entry.notes for entry in entries}
+    patients = len({entry.patient for entry in entries})
+    report = write_report(config.out, len(entries), patients, notes, problems)
     if not entries:
-        raise InputError("nothing-prepared", "No scan could be prepared.", " ".join(skipped))
+        first = f" First: {problems[0]}" if problems else ""
+        raise InputError(
+            "nothing-prepared", f"No scan could be prepared.{first}", f"All of it: {report}."
+        )
     manifest = config.out / "manifest.jsonl"
     lines = [json.dumps(to_plain(entry), sort_keys=True) for entry in entries]
     write_text_atomic(manifest, "\n".join(lines) + "\n", overwrite=True)
-    if skipped:
+    log.info("prepared %d scans or cases of %d patients: %s", len(entries), patients, report)
+    left_out = len({problem.id for problem in problems if problem.left_out})
+    if left_out:
         raise InputError(
             "scans-skipped",
-            f"{len(skipped)} of {len(skipped) + len(entries)} scans were left out of {manifest}.",
-            "They are named above; mend or remove them.",
+            f"{left_out} scans or cases were left out of {manifest}, in whole or in part; "
+            f"{len(entries)} are in it.",
+            f"They are named above and in {report.name}; mend or remove them.",
         )
     return manifest
+
+
+def _with_sources(config: PrepareConfig) -> tuple[PrepareConfig, list[Problem]]:
+    """Look for scans where none are listed."""
+    if config.scans or config.pictures or config.phantoms:
+        return config, []
+    found = find_sources(config.data)
+    log.info("%s: %s", config.data, found.layout)
+    scans = tuple(_absolute(scan) for scan in found.scans)
+    return replace(config, scans=scans, pictures=found.pictures), list(found.problems)
 
 
 def _absolute(scan: ScanSource) -> ScanSource:
     """Name the files of a scan so that the folder of data does not come before them again."""
     label = scan.label
-    if label is not None and label.path is not None:
-        label = replace(label, path=label.path.resolve())
+    if label is not None:
+        masks = {
+            name: tuple(path.resolve() for path in paths) for name, paths in label.masks.items()
+        }
+        path = None if label.path is None else label.path.resolve()
+        label = replace(label, path=path, masks=masks)
     return replace(scan, image=scan.image.resolve(), label=label)
 
 
-def _prepare_scan(scan: ScanSource, config: PrepareConfig) -> ManifestEntry:
-    path = config.data / scan.image
-    ct, _ = prepare_hu(io.read(path).volume)
-    names = () if scan.label is None else label_names(scan.label)
-    truth = None if scan.label is None else read_truth(ct, scan.label, config.data)
-    return _store(ct, truth, names, config, scan, path)
-
-
-def _prepare_pictures(
-    source: PictureSet, config: PrepareConfig
-) -> tuple[list[ManifestEntry], list[str]]:
-    """Prepare every stack of a set; returns the entries, and in words what was left out."""
-    if source.images.suffix == ".npz":
-        source = unpacked(source, config.data, config.out)
-    stacks = stacks_of(source, config.data)
-    pictures = sum(len(stack.images) for stack in stacks)
-    entries, skipped = [], []
-    for stack in counted(stacks, source.id, "case"):
-        weight = source.weight * len(stack.images) / pictures
+def _list_stacks(config: PrepareConfig, problems: list[Problem]) -> list[PictureStack]:
+    stacks: list[PictureStack] = []
+    for source in config.pictures:
+        crops = source.images.suffix == ".npz"
         try:
-            entries.append(_store_pictures(stack, source.licence, weight, config))
-        except IsdmaeError as error:
-            skipped.append(f"{stack.id}: {error}")
-    return entries, skipped
+            pictures = unpacked(source, config.data, config.out) if crops else source
+            found, wrong = stacks_of(pictures, config.data)
+        except READING as error:
+            found, wrong = [], [problem_of(error, source.id, config.data / source.images)]
+        stacks += found
+        problems += wrong
+    return stacks
 
 
-def _store_pictures(
-    stack: PictureStack, licence: str, weight: float, config: PrepareConfig
-) -> ManifestEntry:
-    images, labels = read_stack(stack)
-    folder = config.out / stack.id
-    folder.mkdir(parents=True, exist_ok=True)
-    save_array(folder / "image.b2nd", images)
-    names = tuple(stack.masks)
-    if names:
-        save_array(folder / "label.b2nd", labels)
-        _write_truth(folder / "truth.nrrd", Volume(array=labels, is_hu=False), names)
-    return ManifestEntry(
-        id=stack.id,
-        patient=stack.patient,
-        licence=licence,
-        sources=tuple(str(path.resolve()) for path in stack.images),
-        is_hu=False,
-        image=f"{stack.id}/image.b2nd",
-        label=f"{stack.id}/label.b2nd" if names else None,
-        labels=names,
-        truth=f"{stack.id}/truth.nrrd" if names else None,
-        shape=images.shape,
-        spacing_mm=(1.0, 1.0, 1.0),
-        sha256=hashlib.sha256(images.tobytes()).hexdigest(),
-        weight=weight,
-    )
+def _without_conflicts(
+    config: PrepareConfig, stacks: list[PictureStack], problems: list[Problem]
+) -> tuple[list[ScanSource], list[PictureStack]]:
+    """Leave out patients in two parts of a split, and all but the first of one id."""
+    items = [
+        *(
+            (scan.id, scan.patient, (scan.split,), config.data / scan.image)
+            for scan in config.scans
+        ),
+        *((stack.id, stack.patient, stack.splits, stack.images[0]) for stack in stacks),
+    ]
+    wrong = split_problems(items)
+    split = {problem.id for problem in wrong}
+    taken: set[str] = set()
+    fine = []
+    for name, _, _, file in items:
+        if name in taken:
+            error = InputError(
+                "same-id", f"Another scan has the id {name}, too.", "Give each scan its own id."
+            )
+            wrong.append(problem_of(error, name, file))
+        fine.append(name not in taken and name not in split)
+        taken.add(name)
+    problems += wrong
+    scans = [scan for scan, good in zip(config.scans, fine, strict=False) if good]
+    later = fine[len(config.scans) :]
+    return scans, [stack for stack, good in zip(stacks, later, strict=True) if good]
+
+
+def _prepare_scan(
+    scan: ScanSource, config: PrepareConfig, seen: Seen, problems: list[Problem]
+) -> list[ManifestEntry]:
+    """Prepare one scan; what is wrong with a file of it is named, and nothing returned."""
+    path = file = config.data / scan.image
+    try:
+        ct, notes = _read_ct(scan, path)
+        image = resample_slices(to_lps_order(ct)[0], config.preprocess)
+        seen.add(image, scan.id, scan.patient, same_patient=True)
+        truth: Volume | None = None
+        names: tuple[str, ...] = ()
+        if scan.label is not None:
+            file = config.data / (label_file(scan.label) or scan.image)
+            names = label_names(scan.label)
+            truth, mended = read_truth(ct, scan.label, config.data)
+            notes += mended
+            file = path
+        return [
+            store_scan(
+                scan, ct, image, truth, names, config.out, config.preprocess,
+                source=path, notes=notes,
+            )
+        ]  # fmt: skip
+    except READING as error:
+        problems.append(problem_of(error, scan.id, file))
+        return []
+
+
+def _read_ct(scan: ScanSource, path: Path) -> tuple[Volume, tuple[str, ...]]:
+    """Return a CT in HU and what was put right in it."""
+    read = io.read(path)
+    volume, notes = read.volume, [notice.message for notice in read.notices]
+    lowest, highest = float(volume.array.min()), float(volume.array.max())
+    if scan.stored_hu is not None and lowest >= 0 and highest <= PICTURE_RANGE:
+        air, bright = scan.stored_hu
+        hu = volume.array * np.float32((bright - air) / PICTURE_RANGE) + np.float32(air)
+        volume = volume.with_array(np.rint(hu).astype(np.int16))
+        notes.append(f"Stored as 0..{PICTURE_RANGE}; brought back to {air:g}..{bright:g} HU.")
+    volume, found = prepare_hu(volume)
+    return volume, (*notes, *(notice.message for notice in found))
+
+
+def _prepare_stack(
+    stack: PictureStack, config: PrepareConfig, seen: Seen, problems: list[Problem]
+) -> list[ManifestEntry]:
+    """Prepare the pictures of a case, as many as can be read."""
+    read = read_stack(stack, seen)
+    problems += read.problems
+    if not read.stack.images:
+        return []
+    if read.stack.masks and not read.labels.any():
+        error = InputError(
+            "empty-label", "No picture of it shows any structure.", "Check the masks."
+        )
+        problems.append(problem_of(error, stack.id, stack.images[0], left_out=False))
+    try:
+        return [store_pictures(read.stack, read.images, read.labels, config.out)]
+    except READING as error:
+        problems.append(problem_of(error, stack.id, stack.images[0]))
+        return []
 
 
 def _prepare_phantom(number: int, config: PrepareConfig) -> ManifestEntry:
@@ -160,102 +222,12 @@ def _prepare_phantom(number: int, config: PrepareConfig) -> ManifestEntry:
     scan = ScanSource(
         id=name, patient=name, image=path, licence="none", weight=config.phantom_weight
     )
-    if not config.phantom_lesions:
-        names = tuple(label.name for label in LUNGS)
-        return _store(phantom.ct, phantom.lungs, names, config, scan, path)
-    kinds = (GROUND_GLASS.value, CONSOLIDATION.value)
-    lesions = np.isin(phantom.lesions.array, kinds).astype(np.uint8)
-    return _store(phantom.ct, phantom.ct.with_array(lesions), (LESION.name,), config, scan, path)
-
-
-def label_names(source: LabelSource) -> tuple[str, ...]:
-    """Return the names of the cached label values 1, 2, ...; the classical method finds lungs."""
-    lungs = tuple(label.name for label in LUNGS)
-    if source.path is None or set(source.values) <= set(lungs):
-        return lungs
-    return tuple(source.values)
-
-
-def read_truth(ct: Volume, source: LabelSource, data: Path) -> Volume:
-    """Return the truth of ``ct`` on its own grid, uint8: value n is the n-th of `label_names`."""
-    if source.path is None:
-        return lung_truth(ct)
-    file = io.read(data / source.path).volume
-    if not ct.same_grid(file, tolerance=1e-3):
-        raise InputError(
-            "grid-differs",
-            f"The labels {source.path.name} do not lie on the scan's grid.",
-            "Resample them onto the scan.",
-        )
-    values = file.array.astype(np.int64)
-    if source.bits is not None:
-        values &= source.bits
-    truth = np.zeros(ct.shape, np.uint8)
-    for number, name in enumerate(label_names(source), start=1):
-        truth[np.isin(values, source.values.get(name, ()))] = number
-    if not truth.any():
-        raise InputError(
-            "empty-label", f"{source.path.name} holds none of the labels.", "Check its values."
-        )
-    return ct.with_array(truth)
-
-
-def _store(
-    ct: Volume,
-    truth: Volume | None,
-    names: tuple[str, ...],
-    config: PrepareConfig,
-    scan: ScanSource,
-    source: Path,
-) -> ManifestEntry:
-    folder = config.out / scan.id
-    folder.mkdir(parents=True, exist_ok=True)
-    turned, order = to_lps_order(ct)
-    image = resample_slices(turned, config.preprocess)
-    save_array(folder / "image.b2nd", image)
-    if truth is not None:
-        labels = resample_labels(turned.with_array(order.apply(truth.array)), config.preprocess)
-        save_array(folder / "label.b2nd", labels)
-        _write_truth(folder / "truth.nrrd", truth, names)
-    return ManifestEntry(
-        id=scan.id,
-        patient=scan.patient,
-        licence=scan.licence,
-        sources=(str(source.resolve()),),
-        image=f"{scan.id}/image.b2nd",
-        label=None if truth is None else f"{scan.id}/label.b2nd",
-        labels=names,
-        free_of=scan.free_of,
-        truth=None if truth is None else f"{scan.id}/truth.nrrd",
-        shape=image.shape,
-        spacing_mm=turned.spacing_mm,
-        sha256=hashlib.sha256(image.tobytes()).hexdigest(),
-        weight=scan.weight,
-        in_plane_spacing_mm=config.preprocess.in_plane_spacing_mm,
+    truth, names = phantom.lungs, tuple(label.name for label in LUNGS)
+    if config.phantom_lesions:
+        kinds = (GROUND_GLASS.value, CONSOLIDATION.value)
+        lesions = np.isin(phantom.lesions.array, kinds).astype(np.uint8)
+        truth, names = phantom.ct.with_array(lesions), (LESION.name,)
+    image = resample_slices(to_lps_order(phantom.ct)[0], config.preprocess)
+    return store_scan(
+        scan, phantom.ct, image, truth, names, config.out, config.preprocess, source=path
     )
-
-
-def _write_truth(path: Path, truth: Volume, names: tuple[str, ...]) -> None:
-    labels = [make_label(name, number) for number, name in enumerate(names, start=1)]
-    io.write_labelmap(path, truth, labels, overwrite=True)
-
-
-def resample_slices(ct: Volume, config: PreprocessConfig) -> Array:
-    """Bring an LPS-ordered CT to the network's pixel size: int16 HU (K, H, W)."""
-    grid = SliceGrid.of(ct, config, multiple=1)
-    slices = [
-        grid.forward(slice_batch(ct, k, k + 1), AIR_HU)[0, 0].round() for k in range(len(ct.array))
-    ]
-    return torch.stack(slices).clamp(-32768, 32767).to(torch.int16).numpy()
-
-
-def resample_labels(labels: Volume, config: PreprocessConfig) -> Array:
-    """Bring LPS-ordered labels to the same grid: the value with the largest share of a pixel."""
-    grid = SliceGrid.of(labels, config, multiple=1)
-    values = range(int(labels.array.max()) + 1)
-    result = []
-    for k in range(len(labels.array)):
-        one_hot = [(slice_batch(labels, k, k + 1) == value).float() for value in values]
-        shares = torch.cat([grid.forward(one, 0.0) for one in one_hot], dim=1)
-        result.append(shares[0].argmax(dim=0).to(torch.uint8))
-    return torch.stack(result).numpy()

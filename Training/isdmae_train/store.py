@@ -1,0 +1,154 @@
+"""One scan, or the pictures of one case, into the cache: arrays, truth and the entry of each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from isdmae import io
+from isdmae.grids import SliceGrid, slice_batch
+from isdmae.labels import make_label
+from isdmae.preprocess import AIR_HU, PreprocessConfig
+from isdmae.volume import Array, Volume, to_lps_order
+
+from .cache import save_array
+from .config import ScanSource
+from .data import ManifestEntry
+from .pictures import PictureStack
+from .problems import digest
+
+
+def store_pictures(stack: PictureStack, images: Array, labels: Array, out: Path) -> ManifestEntry:
+    """Write pictures and labels, both uint8 (n, H, W), below ``out``; return their entry."""
+    folder = out / stack.id
+    folder.mkdir(parents=True, exist_ok=True)
+    save_array(folder / "image.b2nd", images)
+    names = tuple(stack.masks)
+    if names:
+        save_array(folder / "label.b2nd", labels)
+        _write_truth(folder / "truth.nrrd", Volume(array=labels, is_hu=False), names)
+    return ManifestEntry(
+        id=stack.id,
+        patient=stack.patient,
+        licence=stack.licence,
+        sources=tuple(str(path.resolve()) for path in stack.images),
+        is_hu=False,
+        image=f"{stack.id}/image.b2nd",
+        label=f"{stack.id}/label.b2nd" if names else None,
+        labels=names,
+        truth=f"{stack.id}/truth.nrrd" if names else None,
+        shape=images.shape,
+        spacing_mm=(1.0, 1.0, 1.0),
+        sha256=digest(images),
+        weight=stack.weight,
+        split="".join(stack.splits),
+        sources_sha256=_digest_of(stack.images),
+        own_shape=images.shape,
+    )
+
+
+def _digest_of(paths: Sequence[Path]) -> str:
+    """Return the SHA-256 of files one after the other; of a folder, of all files in it."""
+    result = hashlib.sha256()
+    for path in paths:
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        for file in inside:
+            if file.is_file():
+                result.update(file.read_bytes())
+    return result.hexdigest()
+
+
+def store_scan(
+    scan: ScanSource,
+    ct: Volume,
+    image: Array,
+    truth: Volume | None,
+    names: tuple[str, ...],
+    out: Path,
+    preprocess: PreprocessConfig,
+    *,
+    source: Path,
+    notes: tuple[str, ...] = (),
+) -> ManifestEntry:
+    """Write a scan below ``out`` and return its entry.
+
+    Parameters
+    ----------
+    scan : ScanSource
+        What is known of it.
+    ct : Volume
+        In HU, on its own grid.
+    image : numpy.ndarray of int16
+        The same as `resample_slices` returns it.
+    truth : Volume or None
+        uint8 on the grid of ``ct``; value n is the n-th of ``names``.
+    names : tuple of str
+        Of the label values.
+    out : Path
+        The folder of the cache.
+    preprocess : PreprocessConfig
+        As for ``image``.
+    source : Path
+        Where the scan was read from.
+    notes : tuple of str
+        What was put right in it.
+    """
+    folder = out / scan.id
+    folder.mkdir(parents=True, exist_ok=True)
+    turned, order = to_lps_order(ct)
+    save_array(folder / "image.b2nd", image)
+    if truth is not None:
+        labels = resample_labels(turned.with_array(order.apply(truth.array)), preprocess)
+        save_array(folder / "label.b2nd", labels)
+        _write_truth(folder / "truth.nrrd", truth, names)
+    return ManifestEntry(
+        id=scan.id,
+        patient=scan.patient,
+        licence=scan.licence,
+        sources=(str(source.resolve()),),
+        image=f"{scan.id}/image.b2nd",
+        label=None if truth is None else f"{scan.id}/label.b2nd",
+        labels=names,
+        free_of=scan.free_of,
+        truth=None if truth is None else f"{scan.id}/truth.nrrd",
+        shape=image.shape,
+        spacing_mm=turned.spacing_mm,
+        sha256=digest(image),
+        weight=scan.weight,
+        in_plane_spacing_mm=preprocess.in_plane_spacing_mm,
+        split=scan.split,
+        notes=notes,
+        sources_sha256=_digest_of((source,)),
+        own_shape=turned.shape,
+        origin_mm=turned.origin_mm,
+        direction=tuple(float(one) for one in turned.direction.ravel()),
+    )
+
+
+def _write_truth(path: Path, truth: Volume, names: tuple[str, ...]) -> None:
+    labels = [make_label(name, number) for number, name in enumerate(names, start=1)]
+    io.write_labelmap(path, truth, labels, overwrite=True)
+
+
+def resample_slices(ct: Volume, config: PreprocessConfig) -> Array:
+    """Bring an LPS-ordered CT to the network's pixel size: int16 HU (K, H, W)."""
+    grid = SliceGrid.of(ct, config, multiple=1)
+    slices = [
+        grid.forward(slice_batch(ct, k, k + 1), AIR_HU)[0, 0].round() for k in range(len(ct.array))
+    ]
+    return torch.stack(slices).clamp(-32768, 32767).to(torch.int16).numpy()
+
+
+def resample_labels(labels: Volume, config: PreprocessConfig) -> Array:
+    """Bring LPS-ordered labels to the same grid: the value with the largest share of a pixel."""
+    grid = SliceGrid.of(labels, config, multiple=1)
+    values = range(int(labels.array.max()) + 1)
+    result = []
+    for k in range(len(labels.array)):
+        one_hot = [(slice_batch(labels, k, k + 1) == value).float() for value in values]
+        shares = torch.cat([grid.forward(one, 0.0) for one in one_hot], dim=1)
+        result.append(shares[0].argmax(dim=0).to(torch.uint8))
+    return torch.stack(result).numpy()
