@@ -81,6 +81,9 @@ class BundleInfo:
     """2D: the views that are averaged unless the user says otherwise."""
     within: str = ""
     """In a CT, label nothing outside what the model of this name finds (lesions within lungs)."""
+    crop_edge: int | None = None
+    """Of a model of points: a CT is cut into crops of so many pixels round each given point, and
+    a picture is such a crop. Without it the model looks at whole scans."""
     training_sets: tuple[TrainingSet, ...]
     results: tuple[Result, ...] = ()
     command: str = ""
@@ -103,8 +106,18 @@ class BundleInfo:
             raise ValueError("a model cannot lie within itself")
         if not self.views or len(set(self.views)) != len(self.views):
             raise ValueError(f"views are one or more different ones, not {self.views}")
+        if self.crop_edge is not None:
+            self._check_points(self.crop_edge)
         if self.network.spatial_dims == 3:
             check_cubes(self.preprocess, self.network.stride)
+
+    def _check_points(self, crop_edge: int) -> None:
+        if not 16 <= crop_edge <= 1024:
+            raise ValueError(f"crops of {crop_edge} pixels are not plausible")
+        if self.network.spatial_dims == 3 or self.views != ("axial",):
+            raise ValueError("a model of points sees axial crops: 2D, one view")
+        if len(self.labels) != 1:
+            raise ValueError("a model of points has one label, for what lies at a point")
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,23 @@ def test_odd_entries_are_refused(tiny_bundle: Bundle, changes: dict[str, Any], w
         read_bundle(tiny_bundle.folder)
 
 
+def test_a_model_of_points_sees_axial_crops_and_has_one_label(tiny_bundle: Bundle) -> None:
+    from isdmae.labels import NODULE
+    from isdmae.schema import to_plain
+
+    label = {**to_plain(NODULE), "value": 1}
+    edit(tiny_bundle, crop_edge=128, labels=[label])
+    assert read_bundle(tiny_bundle.folder).info.crop_edge == 128
+    for changes, words in (
+        ({"crop_edge": 8}, "not plausible"),
+        ({"views": ["axial", "coronal"]}, "axial crops"),
+        ({"labels": tiny_info()["labels"]}, "one label"),
+    ):
+        edit(tiny_bundle, **{"crop_edge": 128, "labels": [label], "views": ["axial"], **changes})
+        with pytest.raises(InputError, match=words):
+            read_bundle(tiny_bundle.folder)
+
+
 def test_an_entry_that_stands_twice_is_refused(tiny_bundle: Bundle) -> None:
     path = tiny_bundle.folder / INFO_NAME
     path.write_text(path.read_text("utf-8").replace("{", '{"name": "other",', 1), "utf-8")
