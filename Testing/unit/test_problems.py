@@ -96,7 +96,8 @@ def test_all_problems_are_told_together_by_file(data: Path, prepared: Path) -> N
         for one in report["problems"]
     }
     assert found == WRONG
-    assert all(one["left_out"] and one["message"] and one["remedy"] for one in report["problems"])
+    assert {one["effect"] for one in report["problems"]} == {"left out"}
+    assert all(one["message"] and one["remedy"] for one in report["problems"])
     assert (report["prepared"], report["left_out"]) == (91, 9)
     text = (prepared / "prepare-report.md").read_text()
     assert "91 scans or cases of 91 patients; 9 files or cases left out" in text
@@ -143,7 +144,7 @@ def test_a_full_disk_ends_it_at_once(data: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_what_a_library_raises_is_a_problem_of_the_file() -> None:
     problem = problem_of(RuntimeError("strange"), "a", Path("folder/a.nii"))
-    assert (problem.code, problem.left_out) == ("not-readable", True)
+    assert (problem.code, problem.effect) == ("not-readable", "left out")
     assert "a.nii cannot be read: RuntimeError: strange" in str(problem)
 
 

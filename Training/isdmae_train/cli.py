@@ -1,4 +1,4 @@
-"""The command line: `isdmae-train train | prepare | pretrain | finetune | export | evaluate`.
+"""The command line: `isdmae-train train | prepare | sets | pretrain | finetune | ...`.
 
 ``train`` does everything from a folder of scans to a model; the others are its single parts. Each
 of them takes ``--recipe FILE.yaml`` and any field of its configuration as an option, which
@@ -25,6 +25,7 @@ from .config import (
     FinetuneConfig,
     PrepareConfig,
     PretrainConfig,
+    SetsOptions,
     TrainConfig,
     load_recipe,
 )
@@ -48,6 +49,12 @@ def _prepare(config: PrepareConfig) -> None:
     from .prepare import prepare
 
     logging.info("manifest: %s", prepare(config))
+
+
+def _sets(options: SetsOptions) -> None:
+    from .public_sets import described, listed
+
+    sys.stdout.write(described(options.name) if options.name else listed())
 
 
 def _pretrain(config: PretrainConfig) -> None:
@@ -83,12 +90,17 @@ def _compare(options: CompareOptions) -> None:
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "train": (TrainConfig, _train),
     "prepare": (PrepareConfig, _prepare),
+    "sets": (SetsOptions, _sets),
     "pretrain": (PretrainConfig, _pretrain),
     "finetune": (FinetuneConfig, _finetune),
     "export": (ExportConfig, _export),
     "evaluate": (EvaluateConfig, _evaluate),
     "compare": (CompareOptions, _compare),
 }
+
+
+FIRST_WORD: dict[type[Any], str] = {CompareOptions: "--recipe", SetsOptions: "--name"}
+"""The option that a first word without one stands for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,9 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _configure(kind: type[Any], name: str, rest: list[str]) -> Any:
     program = f"isdmae-train {name}"
-    if kind is CompareOptions and rest and not rest[0].startswith("-"):
-        rest = ["--recipe", *rest]
-    if kind in (TrainConfig, CompareOptions) or "--recipe" not in rest:
+    if kind in FIRST_WORD and rest and not rest[0].startswith("-"):
+        rest = [FIRST_WORD[kind], *rest]
+    if kind in (TrainConfig, CompareOptions, SetsOptions) or "--recipe" not in rest:
         return tyro.cli(kind, args=rest, prog=program)
     place = rest.index("--recipe")
     if place + 1 == len(rest):

@@ -41,6 +41,8 @@ class LabelSource:
     """The file holds nothing beside what is named here; another value is refused."""
     mend_sides: bool = False
     """Left and right lung change their names where they lie the other way round in the patient."""
+    or_not_used: bool = False
+    """A scan that shows none of it is not used, and that is no error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +78,8 @@ class PictureSet:
     """CSV with the columns file and patient, and perhaps case, order_in_case and split. Without
     one, every picture is a patient of its own, unless ``patients`` says more."""
     patients: Literal["own", "named"] = "own"
-    """named: file names tell case and patient, as COVID-19 collections write them (see
-    `isdmae_train.patients`)."""
+    """named: file names, or the cases of the index, tell the patient as several collections write
+    them (see `isdmae_train.patients`)."""
     split: str = ""
     """The part of a given split that all of it belongs to."""
     weight: float = 1.0
@@ -89,7 +91,12 @@ class PrepareConfig:
     """`prepare`: scans in, training cache and manifest out."""
 
     data: Path
-    """Folder that the paths of the scans start from."""
+    """Folder that the paths of the scans start from. Where none are listed below, what lies in it
+    is found."""
+    set: str = ""
+    """A public set by name (see `isdmae-train sets`); empty: the layout says what it is."""
+    labels: tuple[str, ...] = ()
+    """Of a public set, only these labels; empty: its usual ones."""
     out: Path = Path("runs/cache")
     scans: tuple[ScanSource, ...] = ()
     pictures: tuple[PictureSet, ...] = ()
@@ -99,6 +106,20 @@ class PrepareConfig:
     phantom_lesions: bool = False
     """The phantoms' truth is "lesion" (ground glass and consolidation) instead of both lungs."""
     preprocess: PreprocessConfig = PreprocessConfig()
+
+    def __post_init__(self) -> None:
+        if self.set and (self.scans or self.pictures):
+            raise ValueError("a set by name has its own scans and pictures; list none beside it")
+        if self.labels and not self.set:
+            raise ValueError("labels chooses those of a set by name; name the set")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetsOptions:
+    """`sets`: public sets that `prepare --set` knows."""
+
+    name: str = ""
+    """Tell all about one of them; empty: a list."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io as text_io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from isdmae.errors import InputError
 
 from .config import PictureSet
 
+UNPACKED = "unpacked.sha256"
+"""Beside the pictures: the digest of the file they are from."""
 READERS = 2
 """A voxel is nodule where at least this many of the four readers marked it."""
 
@@ -66,14 +70,16 @@ def consensus(reader_bits: np.ndarray, readers: int = READERS) -> np.ndarray:
 
 
 def unpacked(source: PictureSet, data: Path, out: Path) -> PictureSet:
-    """Unpack the crops of ``source`` below ``out`` and return them as a set of pictures."""
+    """Unpack the crops of ``source`` below ``out``, once, and return them as a set of pictures."""
     folder = out / f"{source.id}-crops"
-    unpack_crops(data / source.images, folder)
-    return PictureSet(
-        id=source.id,
+    path, record = data / source.images, folder / UNPACKED
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    if not (record.is_file() and record.read_text("utf-8") == digest):
+        unpack_crops(path, folder)
+        write_text_atomic(record, digest, overwrite=True)
+    return replace(
+        source,
         images=(folder / "images").resolve(),
         labels={"nodule": (folder / "nodule").resolve()},
         index=(folder / "index.csv").resolve(),
-        licence=source.licence,
-        weight=source.weight,
     )

@@ -14,7 +14,7 @@ from isdmae.errors import InputError
 from isdmae.picture import FORMATS as PICTURES
 
 from .config import LabelSource, PictureSet, ScanSource
-from .problems import Problem, problem_of
+from .problems import REMARK, Problem, problem_of
 
 LICENCE = "for you to set"
 DATASET = "dataset.json"
@@ -118,7 +118,7 @@ def _labelled(
                 f"The file of labels {label.name} does not exist.",
                 "Add it to learn from this scan's labels; pre-training does without.",
             )
-            problems.append(problem_of(error, name, label, left_out=False))
+            problems.append(problem_of(error, name, label, REMARK))
         scans.append(ScanSource(id=name, patient=name, image=image, licence=LICENCE, label=source))
     if values:
         problems += _orphans(pairs)

@@ -112,7 +112,8 @@ def _indexed(source: PictureSet, data: Path, files: dict[str, Path]) -> tuple[Ca
                 problem_of(error, f"{source.id}-{case}", data / source.images / row["file"])
             )
             continue
-        patient = f"{source.id}-{row['patient']}"
+        known = named_case(case) if source.patients == "named" else None
+        patient = f"{source.id}-{row['patient']}" if known is None else known.patient
         one = cases.setdefault((case, patient), _Case(patient=patient))
         one.images.append(files[row["file"]])
         one.splits.add(row.get("split") or source.split)
@@ -210,7 +211,10 @@ def _pictures(folder: Path) -> Iterator[Path]:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in _pictures(folder)}
+    """Return pictures by their names; a mask may be called mask_NAME or NAME_mask."""
+    paths = list(_pictures(folder))
+    plain = {path.stem.removeprefix("mask_").removesuffix("_mask"): path for path in paths}
+    return plain | {path.stem: path for path in paths}
 
 
 def read_grey(path: Path) -> Array:

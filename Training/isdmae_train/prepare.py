@@ -23,7 +23,18 @@ from .crops import unpacked
 from .data import ManifestEntry
 from .layouts import find_sources
 from .pictures import PictureStack, read_stack, stacks_of
-from .problems import READING, Problem, Seen, problem_of, split_problems, write_report
+from .problems import (
+    LEFT_OUT,
+    NOT_USED,
+    READING,
+    REMARK,
+    Problem,
+    Seen,
+    problem_of,
+    split_problems,
+    write_report,
+)
+from .public_sets import find_set
 from .reporter import counted
 from .store import resample_slices, store_pictures, store_scan
 from .truth import label_file, label_names, read_truth
@@ -75,7 +86,7 @@ def prepare(config: PrepareConfig) -> Path:
     lines = [json.dumps(to_plain(entry), sort_keys=True) for entry in entries]
     write_text_atomic(manifest, "\n".join(lines) + "\n", overwrite=True)
     log.info("prepared %d scans or cases of %d patients: %s", len(entries), patients, report)
-    left_out = len({problem.id for problem in problems if problem.left_out})
+    left_out = len({problem.id for problem in problems if problem.effect == LEFT_OUT})
     if left_out:
         raise InputError(
             "scans-skipped",
@@ -88,12 +99,16 @@ def prepare(config: PrepareConfig) -> Path:
 
 def _with_sources(config: PrepareConfig) -> tuple[PrepareConfig, list[Problem]]:
     """Look for scans where none are listed."""
-    if config.scans or config.pictures or config.phantoms:
+    if config.set:
+        found = find_set(config.set, config.data, config.labels)
+    elif config.scans or config.pictures or config.phantoms:
         return config, []
-    found = find_sources(config.data)
+    else:
+        found = find_sources(config.data)
     log.info("%s: %s", config.data, found.layout)
     scans = tuple(_absolute(scan) for scan in found.scans)
-    return replace(config, scans=scans, pictures=found.pictures), list(found.problems)
+    config = replace(config, set="", labels=(), scans=scans, pictures=found.pictures)
+    return config, list(found.problems)
 
 
 def _absolute(scan: ScanSource) -> ScanSource:
@@ -175,7 +190,10 @@ def _prepare_scan(
             )
         ]  # fmt: skip
     except READING as error:
-        problems.append(problem_of(error, scan.id, file))
+        problem = problem_of(error, scan.id, file)
+        if scan.label is not None and scan.label.or_not_used and problem.code == "empty-label":
+            problem = replace(problem, effect=NOT_USED)
+        problems.append(problem)
         return []
 
 
@@ -205,7 +223,7 @@ def _prepare_stack(
         error = InputError(
             "empty-label", "No picture of it shows any structure.", "Check the masks."
         )
-        problems.append(problem_of(error, stack.id, stack.images[0], left_out=False))
+        problems.append(problem_of(error, stack.id, stack.images[0], REMARK))
     try:
         return [store_pictures(read.stack, read.images, read.labels, config.out)]
     except READING as error:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from isdmae.atomic import write_text_atomic
 from isdmae.errors import Cancelled, InputError, IsdmaeError
@@ -19,6 +19,11 @@ from isdmae.volume import Array
 log = logging.getLogger(__name__)
 
 REPORT = "prepare-report"
+Effect = Literal["left out", "prepared, with a remark", "not used"]
+LEFT_OUT: Effect = "left out"
+REMARK: Effect = "prepared, with a remark"
+NOT_USED: Effect = "not used"
+TABLE = ("| scan | file | what | remedy |", "|---|---|---|---|")
 READING = (IsdmaeError, OSError, RuntimeError, ValueError)
 """What a damaged file may raise; one of a hundred must not end the others' preparation."""
 
@@ -33,15 +38,14 @@ class Problem:
     code: str
     message: str
     remedy: str
-    left_out: bool = True
-    """False: the scan was prepared all the same."""
+    effect: Effect = LEFT_OUT
+    """What became of it."""
 
     def __str__(self) -> str:
-        done = "left out" if self.left_out else "prepared"
-        return f"{done}: {self.id} ({Path(self.file).name}): {self.message} {self.remedy}"
+        return f"{self.effect}: {self.id} ({Path(self.file).name}): {self.message} {self.remedy}"
 
 
-def problem_of(error: Exception, name: str, file: Path | str, *, left_out: bool = True) -> Problem:
+def problem_of(error: Exception, name: str, file: Path | str, effect: Effect = LEFT_OUT) -> Problem:
     """Return an error about ``file`` of the scan ``name`` as a problem.
 
     Raises
@@ -63,7 +67,7 @@ def problem_of(error: Exception, name: str, file: Path | str, *, left_out: bool 
         code=error.code,
         message=error.message,
         remedy=error.remedy,
-        left_out=left_out,
+        effect=effect,
     )
 
 
@@ -149,12 +153,16 @@ def write_report(
     problems : list of Problem
         Of all files.
     """
+    unused = [problem for problem in problems if problem.effect == NOT_USED]
     for problem in problems:
-        log.warning("%s", problem)
+        if problem.effect != NOT_USED:
+            log.warning("%s", problem)
+    if unused:
+        log.info("%d scans show nothing of what is asked for and are not used", len(unused))
     facts = {
         "prepared": scans,
         "patients": patients,
-        "left_out": sum(problem.left_out for problem in problems),
+        "left_out": sum(problem.effect == LEFT_OUT for problem in problems),
         "problems": [to_plain(problem) for problem in problems],
         "notes": {name: list(texts) for name, texts in notes.items() if texts},
     }
@@ -172,10 +180,10 @@ def _markdown(facts: dict[str, Any], problems: list[Problem]) -> str:
         f"{facts['prepared']} scans or cases of {facts['patients']} patients; "
         f"{facts['left_out']} files or cases left out.",
     ]
-    for title, left_out in (("Left out", True), ("Prepared, with a remark", False)):
-        chosen = [problem for problem in problems if problem.left_out == left_out]
+    for effect in get_args(Effect):
+        chosen = [problem for problem in problems if problem.effect == effect]
         if chosen:
-            lines += ["", f"## {title}", "", "| scan | file | what | remedy |", "|---|---|---|---|"]
+            lines += ["", f"## {effect.capitalize()}", "", *TABLE]
         for one in chosen:
             cells = (one.id, one.file, f"{one.message} (`{one.code}`)", one.remedy)
             lines.append(f"| {' | '.join(_cell(text) for text in cells)} |")

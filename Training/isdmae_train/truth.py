@@ -102,7 +102,7 @@ def _marked(ct: Volume, path: Path, source: LabelSource, name: str) -> Array:
         values &= source.bits
     wanted = source.values.get(name, None if source.masks else ())
     if source.complete:
-        _refuse_unknown(values, source, path)
+        _refuse_unknown(values, source, name, path)
     return values != 0 if wanted is None else np.isin(values, wanted)
 
 
@@ -114,9 +114,11 @@ def _whole(array: Array, path: Path) -> Array:
     return values
 
 
-def _refuse_unknown(values: Array, source: LabelSource, path: Path) -> None:
+def _refuse_unknown(values: Array, source: LabelSource, name: str, path: Path) -> None:
     found = {int(value) for value in np.unique(values)} - {0}
-    known = {value for some in source.values.values() for value in some}
+    alike = source.masks.get(name)  # the labels of the same file
+    names = [other for other in source.values if source.masks.get(other) == alike]
+    known = {value for other in names for value in source.values[other]}
     if not known and len(found) <= 1:  # a mask, of whatever value
         return
     unknown = sorted(found - known)
