@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,7 @@ def test_the_others_are_prepared_with_all_that_is_known_of_them(data: Path, prep
     assert one.direction == (1, 0, 0, 0, 1, 0, 0, 0, 1)
     assert len(one.sha256) == len(one.sources_sha256) == 64
     assert open_array(prepared / str(one.label))[:].any()
+    assert len({entry.split for entry in entries}) == 1
     left = {path.name for path in prepared.iterdir() if path.is_dir()}
     assert left == {one.id for one in entries}, "nothing half-made is left"
 
@@ -130,6 +133,46 @@ def test_one_line_says_how_it_went(data: Path, caplog: pytest.LogCaptureFixture)
     with caplog.at_level("INFO"):
         assert cli.main(["prepare", "--recipe", str(data / "two.yaml")]) == 0
     assert "prepared 2 scans or cases of 2 patients" in caplog.text
+
+
+def test_what_is_prepared_already_is_taken_as_it_is(data: Path) -> None:
+    source = LabelSource(path=Path("labels/s02.nrrd"), values={"lesion": (1,)})
+    scan = ScanSource(id="a", patient="a", image=Path("s02.nrrd"), licence="none", label=source)
+    config = PrepareConfig(data=data, out=data / "again", scans=(scan,))
+
+    def times() -> list[int]:
+        return [
+            (data / "again" / "a" / name).stat().st_mtime_ns
+            for name in ("image.b2nd", "label.b2nd", "truth.nrrd")
+        ]
+
+    prepare.prepare(config)
+    first = times()
+    (one,) = read_manifest(prepare.prepare(config))
+    assert times() == first
+    (data / "again" / "a" / "label.b2nd").unlink()
+    prepare.prepare(config)
+    second = times()
+    assert second != first
+    os.utime(data / "labels" / "s02.nrrd")
+    (two,) = read_manifest(prepare.prepare(config))
+    assert times() != second
+    assert one == two
+    other = ScanSource(id="b", patient="b", image=Path("s02.nrrd"), licence="none")
+    with pytest.raises(InputError, match="1 scans or cases were left out"):
+        prepare.prepare(replace(config, scans=(scan, other)))
+
+
+def test_a_run_may_take_single_parts_of_the_split(data: Path) -> None:
+    scans = tuple(
+        ScanSource(id=name, patient=name, image=Path(f"{name}.nrrd"), licence="none", split=split)
+        for name, split in (("s03", "train"), ("s04", "test"))
+    )
+    config = PrepareConfig(data=data, out=data / "parts", scans=scans)
+    made = DataConfig(manifest=prepare.prepare(config), parts=("train",))
+    assert [one.id for one in Scans(made, PreprocessConfig(), ()).entries] == ["s03"]
+    with pytest.raises(InputError, match="Check hold_out, parts"):
+        Scans(replace(made, parts=("none",)), PreprocessConfig(), ())
 
 
 def test_a_full_disk_ends_it_at_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

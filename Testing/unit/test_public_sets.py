@@ -103,6 +103,9 @@ def test_the_20_cases_in_hu_whatever_their_storage(tmp_path: Path) -> None:
         assert values.min() == -1024
         assert np.percentile(values, 99) == pytest.approx(40, abs=8)
         assert ("Stored as 0..255" in str(entry.notes)) == (seed > 0)
+        own = io.read(entry.sources[0]).volume
+        assert own.array.min() < -1000, "what models are evaluated on is in HU, too"
+        assert own.same_grid(io.read(tmp_path / "cache" / str(entry.truth)).volume)
         assert ("had each other's" in str(entry.notes)) == (seed > 0)
     (lesions, *_) = prepared("covid19-ct-20", tmp_path)
     assert lesions.labels == ("lesion",)

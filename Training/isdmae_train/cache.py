@@ -101,7 +101,7 @@ def open_array(path: Path) -> Array | CachedArray:
         raise InputError(
             "bad-cache",
             f"{path} cannot be read: {error}.",
-            "Run `isdmae-train prepare` again; it makes anew what is missing.",
+            "Remove it and run `isdmae-train prepare` again, which makes anew what is missing.",
         ) from error
     return CachedArray(path.resolve(), stored.shape, np.dtype(stored.dtype))
 

@@ -59,18 +59,20 @@ def cases_of(config: EvaluateConfig) -> list[Case]:
 def _choose(entries: list[ManifestEntry], config: EvaluateConfig) -> list[ManifestEntry]:
     _refuse_unknown(config.only, [entry.id for entry in entries])
     _refuse_unknown(config.patients, sorted({entry.patient for entry in entries}))
+    _refuse_unknown(config.parts, sorted({entry.split for entry in entries}))
     chosen = [
         entry
         for entry in entries
         if (not config.only or entry.id in config.only)
         and (not config.patients or entry.patient in config.patients)
+        and (not config.parts or entry.split in config.parts)
     ]
     without = [entry.id for entry in chosen if not _has_truth(entry)]
     if len(without) == len(chosen) or (config.only and without):
         raise InputError(
             "no-truth",
             f"There is no truth for {', '.join(without) or 'this choice'}.",
-            "Check --only and --patients.",
+            "Check --only, --patients and --parts.",
         )
     return [entry for entry in chosen if _has_truth(entry)]
 

@@ -170,6 +170,8 @@ class DataConfig:
     manifest: Path = Path("runs/cache/manifest.jsonl")
     hold_out: tuple[str, ...] = ()
     """Scans never touched by this run, to be evaluated on later."""
+    parts: tuple[str, ...] = ()
+    """Only scans of these parts of the set's given split, such as train; empty: all."""
     size: int = 256
     """Edge of the square training slices in pixels."""
     any_slice: float = 0.2
@@ -384,6 +386,8 @@ class EvaluateConfig:
     """Of the manifest, only these scans."""
     patients: tuple[str, ...] = ()
     """Only these patients."""
+    parts: tuple[str, ...] = ()
+    """Only scans of these parts of the set's given split, such as test."""
     pictures: Path | None = None
     """Folder of 2D pictures."""
     truth: Path | None = None

@@ -123,7 +123,9 @@ class Scans:
         entries = [
             entry
             for entry in listed
-            if entry.id not in config.hold_out and has_truth(entry, labels)
+            if entry.id not in config.hold_out
+            and (not config.parts or entry.split in config.parts)
+            and has_truth(entry, labels)
         ]
         slices: dict[str, Indices] = {}
         if labels and entries and config.label_share < 1:
@@ -135,7 +137,7 @@ class Scans:
             raise InputError(
                 "no-training-data",
                 f"{config.manifest} lists no scan that this run may use.",
-                f"Check hold_out, and that the scans have the labels ({', '.join(labels)}).",
+                f"Check hold_out, parts, and that the scans have the labels ({', '.join(labels)}).",
             )
         _check_pixel_size(entries, preprocess.in_plane_spacing_mm)
         self.entries = entries

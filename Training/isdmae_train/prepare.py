@@ -36,7 +36,7 @@ from .problems import (
 )
 from .public_sets import find_set
 from .reporter import counted
-from .store import resample_slices, store_pictures, store_scan
+from .store import facts_of, read_entry, resample_slices, store_pictures, store_scan, write_entry
 from .truth import label_file, label_names, read_truth
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,8 @@ PICTURE_RANGE = 255
 def prepare(config: PrepareConfig) -> Path:
     """Fill the cache and write ``manifest.jsonl`` and a report of what was wrong beside it.
 
-    A scan that cannot be used is named at the end, and the others are prepared all the same.
+    A scan that cannot be used is named at the end, and the others are prepared all the same. A scan
+    that has been prepared in the same way from the same files is taken as it is.
 
     Returns
     -------
@@ -69,10 +70,12 @@ def prepare(config: PrepareConfig) -> Path:
     scans, stacks = _without_conflicts(config, stacks, problems)
     seen = Seen()
     entries: list[ManifestEntry] = []
-    for scan in counted(scans, "prepare", "scan"):
-        entries += _prepare_scan(scan, config, seen, problems)
-    for stack in counted(stacks, "prepare", "case"):
-        entries += _prepare_stack(stack, config, seen, problems)
+    sources: list[ScanSource | PictureStack] = [*scans, *stacks]
+    for one in counted(sources, "prepare", "scan"):
+        if isinstance(one, ScanSource):
+            entries += _prepare_scan(one, config, seen, problems)
+        else:
+            entries += _prepare_stack(one, config, seen, problems)
     entries += [_prepare_phantom(number, config) for number in range(config.phantoms)]
     notes = {entry.id: entry.notes for entry in entries}
     patients = len({entry.patient for entry in entries})
@@ -172,7 +175,12 @@ def _prepare_scan(
     """Prepare one scan; what is wrong with a file of it is named, and nothing returned."""
     path = file = config.data / scan.image
     try:
-        ct, notes = _read_ct(scan, path)
+        facts = facts_of(scan, config.data, config.preprocess)
+        known = read_entry(config.out / scan.id, facts)
+        if known is not None:
+            seen.add_digest(known.sha256, known.shape, scan.id, scan.patient, same_patient=True)
+            return [known]
+        ct, notes, in_hu = _read_ct(scan, path)
         image = resample_slices(to_lps_order(ct)[0], config.preprocess)
         seen.add(image, scan.id, scan.patient, same_patient=True)
         truth: Volume | None = None
@@ -183,12 +191,12 @@ def _prepare_scan(
             truth, mended = read_truth(ct, scan.label, config.data)
             notes += mended
             file = path
-        return [
-            store_scan(
-                scan, ct, image, truth, names, config.out, config.preprocess,
-                source=path, notes=notes,
-            )
-        ]  # fmt: skip
+        entry = store_scan(
+            scan, ct, image, truth, names, config.out, config.preprocess,
+            source=path, notes=notes, keep_ct=not in_hu,
+        )  # fmt: skip
+        write_entry(config.out / scan.id, entry, facts)
+        return [entry]
     except READING as error:
         problem = problem_of(error, scan.id, file)
         if scan.label is not None and scan.label.or_not_used and problem.code == "empty-label":
@@ -197,18 +205,19 @@ def _prepare_scan(
         return []
 
 
-def _read_ct(scan: ScanSource, path: Path) -> tuple[Volume, tuple[str, ...]]:
-    """Return a CT in HU and what was put right in it."""
+def _read_ct(scan: ScanSource, path: Path) -> tuple[Volume, tuple[str, ...], bool]:
+    """Return a CT in HU, what was put right in it, and whether its file is in HU."""
     read = io.read(path)
     volume, notes = read.volume, [notice.message for notice in read.notices]
     lowest, highest = float(volume.array.min()), float(volume.array.max())
-    if scan.stored_hu is not None and lowest >= 0 and highest <= PICTURE_RANGE:
+    in_hu = scan.stored_hu is None or lowest < 0 or highest > PICTURE_RANGE
+    if scan.stored_hu is not None and not in_hu:
         air, bright = scan.stored_hu
         hu = volume.array * np.float32((bright - air) / PICTURE_RANGE) + np.float32(air)
         volume = volume.with_array(np.rint(hu).astype(np.int16))
         notes.append(f"Stored as 0..{PICTURE_RANGE}; brought back to {air:g}..{bright:g} HU.")
     volume, found = prepare_hu(volume)
-    return volume, (*notes, *(notice.message for notice in found))
+    return volume, (*notes, *(notice.message for notice in found)), in_hu
 
 
 def _prepare_stack(

@@ -119,9 +119,14 @@ class Seen:
             ``duplicate-scan`` where it is known under another name; without ``same_patient`` only
             where that is another patient's.
         """
-        if not image.size or image.min() == image.max():
-            return
-        key = (digest(image), image.shape)
+        if image.size and image.min() != image.max():
+            self.add_digest(digest(image), image.shape, name, patient, same_patient=same_patient)
+
+    def add_digest(
+        self, sha256: str, shape: tuple[int, ...], name: str, patient: str, *, same_patient: bool
+    ) -> None:
+        """Do what `add` does, of an image with this `digest` and shape."""
+        key = (sha256, shape)
         first, owner = self._first.setdefault(key, (name, patient))
         if (first, owner) == (name, patient) or (owner == patient and not same_patient):
             return

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from isdmae import io
+from isdmae.atomic import write_text_atomic
+from isdmae.errors import InputError
 from isdmae.grids import SliceGrid, slice_batch
 from isdmae.labels import make_label
 from isdmae.preprocess import AIR_HU, PreprocessConfig
+from isdmae.schema import from_plain, to_plain
 from isdmae.volume import Array, Volume, to_lps_order
 
 from .cache import save_array
-from .config import ScanSource
+from .config import LabelSource, ScanSource
 from .data import ManifestEntry
 from .pictures import PictureStack
 from .problems import digest
+
+ENTRY = "entry.json"
+"""Written last, and removed first, beside the arrays of a scan."""
+VERSION = 1
+"""Of what is stored for the same facts; a higher one makes all scans anew."""
 
 
 def store_pictures(stack: PictureStack, images: Array, labels: Array, out: Path) -> ManifestEntry:
@@ -50,6 +60,41 @@ def store_pictures(stack: PictureStack, images: Array, labels: Array, out: Path)
     )
 
 
+def facts_of(scan: ScanSource, data: Path, preprocess: PreprocessConfig) -> dict[str, Any]:
+    """Return all that decides what is stored of a scan: its description, pixels, and files."""
+    label = LabelSource() if scan.label is None else scan.label
+    masks = [path for paths in label.masks.values() for path in paths]
+    named = [data / path for path in (scan.image, label.path, *masks) if path is not None]
+    files = []
+    for path in sorted(set(named)):
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.is_file():
+                status = file.stat()
+                files.append([str(file.resolve()), status.st_size, status.st_mtime_ns])
+    facts = {"scan": scan, "preprocess": preprocess, "files": files, "version": VERSION}
+    plain: dict[str, Any] = to_plain(facts)
+    return plain
+
+
+def write_entry(folder: Path, entry: ManifestEntry, facts: dict[str, Any]) -> None:
+    """Record beside the arrays of a scan that they are whole, and what they were made from."""
+    text = json.dumps({"entry": to_plain(entry), "made_from": facts}) + "\n"
+    write_text_atomic(folder / ENTRY, text, overwrite=True)
+
+
+def read_entry(folder: Path, facts: dict[str, Any]) -> ManifestEntry | None:
+    """Return the entry of a scan that was made from ``facts`` and is whole; else None."""
+    try:
+        record = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
+        if record["made_from"] != facts:
+            return None
+        entry = from_plain(ManifestEntry, record["entry"], ENTRY)
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return None
+    files = [name for name in (entry.image, entry.label, entry.truth) if name]
+    return entry if all((folder.parent / name).is_file() for name in files) else None
+
+
 def _digest_of(paths: Sequence[Path]) -> str:
     """Return the SHA-256 of files one after the other; of a folder, of all files in it."""
     result = hashlib.sha256()
@@ -72,6 +117,7 @@ def store_scan(
     *,
     source: Path,
     notes: tuple[str, ...] = (),
+    keep_ct: bool = False,
 ) -> ManifestEntry:
     """Write a scan below ``out`` and return its entry.
 
@@ -95,9 +141,14 @@ def store_scan(
         Where the scan was read from.
     notes : tuple of str
         What was put right in it.
+    keep_ct : bool
+        Store ``ct``, too, as what models are evaluated on, because ``source`` is not in HU.
     """
     folder = out / scan.id
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / ENTRY).unlink(missing_ok=True)
+    if keep_ct:
+        io.write_image_atomic(folder / "ct.nrrd", io.to_sitk(ct), overwrite=True)
     turned, order = to_lps_order(ct)
     save_array(folder / "image.b2nd", image)
     if truth is not None:
@@ -108,7 +159,7 @@ def store_scan(
         id=scan.id,
         patient=scan.patient,
         licence=scan.licence,
-        sources=(str(source.resolve()),),
+        sources=(str(((folder / "ct.nrrd") if keep_ct else source).resolve()),),
         image=f"{scan.id}/image.b2nd",
         label=None if truth is None else f"{scan.id}/label.b2nd",
         labels=names,
