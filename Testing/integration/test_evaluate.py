@@ -367,3 +367,12 @@ def test_an_index_that_does_not_fit_is_refused(
         evaluate(config)
     with pytest.raises(InputError, match="holds no picture"):
         evaluate(EvaluateConfig(model="", pictures=tmp_path / "none", truth=tmp_path))
+
+
+def test_single_parts_of_the_given_split_are_scored(tmp_path: Path) -> None:
+    entries = [entry(name, split=name, free_of=("lesion",)) for name in ("train", "test")]
+    manifest = write_manifest(tmp_path / "manifest.jsonl", *entries)
+    (case,) = cases_of(EvaluateConfig(model="lungs", manifest=manifest, parts=("test",)))
+    assert case.name == "test"
+    with pytest.raises(InputError, match="does not list validation"):
+        cases_of(EvaluateConfig(model="lungs", manifest=manifest, parts=("validation",)))

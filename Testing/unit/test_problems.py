@@ -185,6 +185,19 @@ def test_a_full_disk_ends_it_at_once(data: Path, monkeypatch: pytest.MonkeyPatch
         prepare.prepare(PrepareConfig(data=data, out=data / "full", scans=(scan,)))
 
 
+def test_a_windowed_file_is_refused_with_the_way_to_use_it(data: Path) -> None:
+    save(data / "window.nii.gz", np.clip((hu(5) + 1250.0) / 1500 * 255, 0, 255).astype(np.uint8))
+    scan = ScanSource(id="w", patient="w", image=Path("window.nii.gz"), licence="none")
+    with pytest.raises(InputError, match="stored_hu"):
+        prepare.prepare(PrepareConfig(data=data, out=data / "w", scans=(scan,)))
+    known = replace(scan, stored_hu=(-1250.0, 250.0))
+    manifest = prepare.prepare(PrepareConfig(data=data, out=data / "w", scans=(known,)))
+    (entry,) = read_manifest(manifest)
+    values = open_array(manifest.parent / entry.image)[:]
+    assert values.min() == pytest.approx(-1000, abs=8)
+    assert values.max() == pytest.approx(40, abs=8)
+
+
 def test_what_a_library_raises_is_a_problem_of_the_file() -> None:
     problem = problem_of(RuntimeError("strange"), "a", Path("folder/a.nii"))
     assert (problem.code, problem.effect) == ("not-readable", "left out")

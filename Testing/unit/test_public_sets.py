@@ -338,6 +338,7 @@ def test_real_slices_of_the_20_cases(tmp_path: Path) -> None:
         label = open_array(tmp_path / "cache" / str(one.label))[:]
         assert set(np.unique(label)) == {0, 1, 2}
         assert not one.is_hu
+        assert np.array_equal(label_of(tmp_path, one)[:, ::-1], label), "evaluated as they are"
 
 
 @pytest.mark.skipif(not (DATA / "infnet-train50").is_dir(), reason="the pictures are not here")

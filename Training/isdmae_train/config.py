@@ -82,6 +82,9 @@ class PictureSet:
     them (see `isdmae_train.patients`)."""
     split: str = ""
     """The part of a given split that all of it belongs to."""
+    upside_down: tuple[str, ...] = ()
+    """How the names of cases begin whose pictures stand on their heads; the cache has them upright,
+    the truth that models are evaluated on lies on the pictures as they are."""
     weight: float = 1.0
     """How often its pictures are drawn, all together, relative to one scan."""
 
@@ -336,6 +339,8 @@ class TrainConfig:
     data: Path
     """Folder of scans in any layout that `prepare` knows by itself, such as nnU-Net's."""
     task: Literal["pretrain", "finetune"]
+    set: str = ""
+    """A public set by name (see `isdmae-train sets`) that ``data`` holds."""
     out: Path
     """Folder of the run: cache, checkpoints, log. A run in it goes on where it was."""
     recipe: str = ""

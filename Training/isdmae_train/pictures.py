@@ -38,6 +38,8 @@ class PictureStack:
     weight: float = 1.0
     splits: tuple[str, ...] = ()
     """The parts of a given split that its pictures belong to; one at most, or it is refused."""
+    upside_down: bool = False
+    """Whether its pictures stand on their heads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +174,7 @@ def _stack(
         },
         licence=source.licence,
         splits=tuple(sorted(found.splits - {""})),
+        upside_down=any(case.startswith(start) for start in source.upside_down),
     )
 
 

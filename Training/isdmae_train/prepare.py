@@ -43,6 +43,10 @@ log = logging.getLogger(__name__)
 
 FIRST_PHANTOM_SEED = 1000
 PICTURE_RANGE = 255
+NOT_HU_REMEDY = (
+    "Give a CT in Hounsfield units; of a file of 0..255 whose window is known, say in a recipe "
+    "which HU they stand for (stored_hu)."
+)
 
 
 def prepare(config: PrepareConfig) -> Path:
@@ -216,7 +220,12 @@ def _read_ct(scan: ScanSource, path: Path) -> tuple[Volume, tuple[str, ...], boo
         hu = volume.array * np.float32((bright - air) / PICTURE_RANGE) + np.float32(air)
         volume = volume.with_array(np.rint(hu).astype(np.int16))
         notes.append(f"Stored as 0..{PICTURE_RANGE}; brought back to {air:g}..{bright:g} HU.")
-    volume, found = prepare_hu(volume)
+    try:
+        volume, found = prepare_hu(volume)
+    except InputError as error:
+        if error.code != "not-hu":
+            raise
+        raise InputError("not-hu", error.message, NOT_HU_REMEDY) from error
     return volume, (*notes, *(notice.message for notice in found)), in_hu
 
 

@@ -27,6 +27,7 @@ from .problems import digest
 
 ENTRY = "entry.json"
 """Written last, and removed first, beside the arrays of a scan."""
+TURNED_OVER = "The pictures stand on their heads; the cache has them upright."
 VERSION = 1
 """Of what is stored for the same facts; a higher one makes all scans anew."""
 
@@ -35,10 +36,11 @@ def store_pictures(stack: PictureStack, images: Array, labels: Array, out: Path)
     """Write pictures and labels, both uint8 (n, H, W), below ``out``; return their entry."""
     folder = out / stack.id
     folder.mkdir(parents=True, exist_ok=True)
-    save_array(folder / "image.b2nd", images)
+    rows = slice(None, None, -1 if stack.upside_down else 1)
+    save_array(folder / "image.b2nd", images[:, rows])
     names = tuple(stack.masks)
     if names:
-        save_array(folder / "label.b2nd", labels)
+        save_array(folder / "label.b2nd", labels[:, rows])
         _write_truth(folder / "truth.nrrd", Volume(array=labels, is_hu=False), names)
     return ManifestEntry(
         id=stack.id,
@@ -53,6 +55,7 @@ def store_pictures(stack: PictureStack, images: Array, labels: Array, out: Path)
         shape=images.shape,
         spacing_mm=(1.0, 1.0, 1.0),
         sha256=digest(images),
+        notes=(TURNED_OVER,) if stack.upside_down else (),
         weight=stack.weight,
         split="".join(stack.splits),
         sources_sha256=_digest_of(stack.images),

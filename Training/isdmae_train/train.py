@@ -182,12 +182,12 @@ def prepare_once(config: TrainConfig, preprocess: PreprocessConfig) -> Path:
     """
     cache = config.out / "cache"
     manifest, record = cache / "manifest.jsonl", cache / MADE_FROM
-    facts = _facts_of(config.data, config.out, preprocess)
+    facts = _facts_of(config, preprocess)
     if manifest.is_file() and record.is_file() and record.read_text("utf-8") == facts:
         return manifest
     record.unlink(missing_ok=True)
     try:
-        prepare(PrepareConfig(data=config.data, out=cache, preprocess=preprocess))
+        prepare(PrepareConfig(data=config.data, set=config.set, out=cache, preprocess=preprocess))
     except InputError as error:
         if error.code != "scans-skipped":
             raise
@@ -197,9 +197,9 @@ def prepare_once(config: TrainConfig, preprocess: PreprocessConfig) -> Path:
     return manifest
 
 
-def _facts_of(data: Path, out: Path, preprocess: PreprocessConfig) -> str:
+def _facts_of(config: TrainConfig, preprocess: PreprocessConfig) -> str:
     """Return what decides the cache as JSON: every file's name, size and time; the pixel size."""
-    run = out.resolve()
+    data, run = config.data, config.out.resolve()
     files = []
     for path in sorted(data.rglob("*")):
         # The run may lie in the folder of scans; scans exported from Slicer lie in the run.
@@ -207,7 +207,8 @@ def _facts_of(data: Path, out: Path, preprocess: PreprocessConfig) -> str:
         if path.is_file() and not (own and run != data.resolve().parent):
             status = path.stat()
             files.append([path.relative_to(data).as_posix(), status.st_size, status.st_mtime_ns])
-    return json.dumps({"files": files, "preprocess": to_plain(preprocess)}) + "\n"
+    facts = {"files": files, "preprocess": to_plain(preprocess), "set": config.set}
+    return json.dumps(facts) + "\n"
 
 
 def shared_labels(entries: Sequence[ManifestEntry]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ def _find_covid20_2d(one: PublicSet, folder: Path, labels: tuple[str, ...]) -> S
                 index=index,
                 patients="named",
                 licence=one.licence,
+                upside_down=("radiopaedia",),
             )
             for index in indices[:1]
         ),
@@ -186,8 +187,9 @@ SETS = (
         traps=(
             "The pictures are no HU: each was scaled by its own range and equalised (CLAHE). They "
             "are prepared as pictures.",
-            "Arrays were turned by 90 degrees without regard to their axes, so that orientation "
-            "differs between cases; let the augmentation turn them (quarter_turn, upside_down).",
+            "Arrays were turned by 90 degrees without regard to their axes: the Radiopaedia cases "
+            "stand on their heads (mirrored top to bottom), and the cache has them upright. Models "
+            "still meet the pictures as they are: train with the augmentation upside_down.",
             "The published split is by slice, with every patient on both sides; here the index "
             "tells case and patient.",
             _TWICE,
