@@ -175,14 +175,15 @@ def test_interrupted_anywhere_and_resumed_it_writes_the_same_table(
 ) -> None:
     assert cli.main(["compare", "--recipe", str(recipe(data, tmp_path / "whole"))]) == 0
     parts = recipe(data, tmp_path / "parts")
-    real_descend, real_score = loop.descend, compare.evaluate
+    real_step, real_score = loop.Descent.step, compare.evaluate
     calls = {"steps": 0, "scored": 0}
 
-    def descend(*arguments: Any) -> None:
-        real_descend(*arguments)
+    def step(*arguments: Any) -> float:
+        rate = real_step(*arguments)
         calls["steps"] += 1
         if calls["steps"] in (2, 5, 8, 9):
             signal.raise_signal(signal.SIGTERM)
+        return rate
 
     def score(*arguments: Any, **options: Any) -> Any:
         calls["scored"] += 1
@@ -190,7 +191,7 @@ def test_interrupted_anywhere_and_resumed_it_writes_the_same_table(
             signal.raise_signal(signal.SIGINT)
         return real_score(*arguments, **options)
 
-    monkeypatch.setattr(loop, "descend", descend)
+    monkeypatch.setattr(loop.Descent, "step", step)
     monkeypatch.setattr(compare, "evaluate", score)
     codes = []
     while not codes or codes[-1] == 4:

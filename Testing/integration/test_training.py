@@ -32,7 +32,6 @@ from isdmae_train.config import (
     AugmentConfig,
     DataConfig,
     FinetuneConfig,
-    LoopConfig,
     PretrainConfig,
     load_recipe,
 )
@@ -149,30 +148,45 @@ def test_pretrain_finetune_export_evaluate_predict(
     assert "Give a manifest, or pictures and their truth" in caplog.text
 
 
-@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ("pretrain", []),
+        ("finetune", []),
+        ("finetune", ["--loop.ema", "0.9", "--loop.accumulate", "2", "--loop.schedule", "poly"]),
+    ],
+)
 def test_a_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    more: list[str],
 ) -> None:
-    assert cli.main([command, *options(cache, tmp_path / "whole", 6)]) == 0
+    def start(out: str, *others: str) -> int:
+        return cli.main([command, *options(cache, tmp_path / out, 6), *more, *others])
 
-    real = loop.descend
+    assert start("whole") == 0
+
+    real = loop.Descent.step
     done = 0
 
-    def descend_and_stop(*arguments: Any) -> None:
+    def step_and_stop(*arguments: Any) -> float:
         nonlocal done
-        real(*arguments)
+        rate = real(*arguments)
         done += 1
         if done == 3:
             signal.raise_signal(signal.SIGTERM)
+        return rate
 
-    monkeypatch.setattr(loop, "descend", descend_and_stop)
+    monkeypatch.setattr(loop.Descent, "step", step_and_stop)
     parts = tmp_path / "parts"
-    assert cli.main([command, *options(cache, parts, 6)]) == 4
+    assert start("parts") == 4
     assert [path.name for path in list_checkpoints(parts / "checkpoints")] == [
         "step-00000003.safetensors"
     ]
-    monkeypatch.setattr(loop, "descend", real)
-    assert cli.main([command, *options(cache, parts, 6), "--loop.log-every", "3"]) == 0
+    monkeypatch.setattr(loop.Descent, "step", real)
+    assert start("parts", "--loop.log-every", "3") == 0
     whole, resumed = newest(tmp_path / "whole"), newest(parts)
     assert set(whole) == set(resumed)
     different = [name for name, value in whole.items() if not torch.equal(value, resumed[name])]
@@ -275,15 +289,6 @@ def test_the_shares_of_slices_are_kept(cache: Path) -> None:
     assert set(drawn(any_slice=1.0)) - set(used) or len(used) == len(labels)
     with pytest.raises(ValueError, match="any_slice"):
         DataConfig(any_slice=0.6, low_slice=0.6)
-
-
-def test_the_learning_rate_rises_then_falls_to_zero() -> None:
-    config = LoopConfig(steps=100, warm_up=10, learning_rate=1.0)
-    rates = [loop.learning_rate(step, config) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == pytest.approx(1.0)
-    assert rates[-1] < 0.01
-    assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
 def test_masks_are_drawn_from_seed_and_step() -> None:

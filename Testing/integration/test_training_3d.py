@@ -217,15 +217,16 @@ def test_a_3d_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(
 
     whole = recipe(tmp_path / "whole", cache, 4)
     assert cli.main(["finetune", "--recipe", str(whole)]) == 0
-    real, done = loop.descend, [0]
+    real, done = loop.Descent.step, [0]
 
-    def descend_and_stop(*arguments: Any) -> None:
-        real(*arguments)
+    def step_and_stop(*arguments: Any) -> float:
+        rate = real(*arguments)
         done[0] += 1
         if done[0] == 2:
             signal.raise_signal(signal.SIGTERM)
+        return rate
 
-    monkeypatch.setattr(loop, "descend", descend_and_stop)
+    monkeypatch.setattr(loop.Descent, "step", step_and_stop)
     parts = recipe(tmp_path / "parts", cache, 4)
     assert cli.main(["finetune", "--recipe", str(parts)]) == 4
     assert cli.main(["finetune", "--recipe", str(parts)]) == 0

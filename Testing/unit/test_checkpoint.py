@@ -41,7 +41,7 @@ def test_network_and_optimiser_come_back_exactly(tmp_path: Path) -> None:
     net, optimizer = trained(3)
     save_checkpoint(tmp_path, 3, net, optimizer, {"seed": 0})
     other, fresh = trained(1)
-    assert resume(tmp_path, other, fresh, {"seed": 0}) == 3
+    assert resume(tmp_path, other, fresh, {"seed": 0})[0] == 3
     for name, value in net.state_dict().items():
         assert torch.equal(other.state_dict()[name], value)
     first, second = optimizer.state_dict(), fresh.state_dict()
@@ -72,13 +72,13 @@ def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(
         save_checkpoint(tmp_path, step, net, optimizer, {})
     newest = list_checkpoints(tmp_path)[0]
     newest.write_bytes(newest.read_bytes()[:500])
-    assert resume(tmp_path, net, optimizer, {}) == 5
+    assert resume(tmp_path, net, optimizer, {})[0] == 5
     assert "step-00000010.safetensors is damaged" in caplog.text
 
 
 def test_an_empty_folder_starts_at_zero_and_cannot_be_exported(tmp_path: Path) -> None:
     net, optimizer = trained(1)
-    assert resume(tmp_path / "checkpoints", net, optimizer, {}) == 0
+    assert resume(tmp_path / "checkpoints", net, optimizer, {})[0] == 0
     with pytest.raises(InputError, match="no readable checkpoint"):
         trained_network(tmp_path)
 
@@ -109,7 +109,7 @@ def test_what_changes_no_weight_may_differ(tmp_path: Path) -> None:
     config = {"out": "a", "loop": {"steps": 9, "workers": 1}}
     save_checkpoint(tmp_path, 5, net, optimizer, config)
     again = {"out": "b", "loop": {"steps": 9, "workers": 4}}
-    assert resume(tmp_path, net, optimizer, again) == 5
+    assert resume(tmp_path, net, optimizer, again)[0] == 5
     with pytest.raises(InputError, match="another configuration"):
         resume(tmp_path, net, optimizer, {"out": "a", "loop": {"steps": 8, "workers": 1}})
 
@@ -127,7 +127,7 @@ def test_a_checkpoint_without_a_checksum_is_read(tmp_path: Path) -> None:
     tensors, metadata = read_checkpoint(path)
     assert len(metadata.pop("sha256")) == 64
     save_file(tensors, path, {"state": json.dumps(metadata)})
-    assert resume(tmp_path, net, optimizer, {"seed": 0}) == 5
+    assert resume(tmp_path, net, optimizer, {"seed": 0})[0] == 5
 
 
 def test_damaged_later_steps_do_not_push_out_the_good_ones(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_damaged_later_steps_do_not_push_out_the_good_ones(tmp_path: Path) -> No
     for step in (5, 10):
         save_checkpoint(tmp_path, step, net, optimizer, {})
     flip_a_bit(list_checkpoints(tmp_path)[0])
-    for step in (resume(tmp_path, net, optimizer, {}) + 1, 7):
+    for step in (resume(tmp_path, net, optimizer, {})[0] + 1, 7):
         save_checkpoint(tmp_path, step, net, optimizer, {})
     assert [int(path.stem[5:]) for path in list_checkpoints(tmp_path)] == [7, 6][:KEPT]
 
@@ -160,8 +160,37 @@ def test_what_does_not_change_the_numbers_may_change_on_resume(
     save_checkpoint(tmp_path, 5, net, optimizer, config("a", "cache/m.jsonl", 9, device="auto"))
     other = {"workers": 0, "log_every": 1, "checkpoint_minutes": 1.0, "device": "cpu"}
     manifest = str(tmp_path / "runs" / ".." / "cache" / "m.jsonl")
-    assert resume(tmp_path, net, optimizer, config("b", manifest, 9, **other)) == 5
+    assert resume(tmp_path, net, optimizer, config("b", manifest, 9, **other))[0] == 5
     with pytest.raises(InputError, match=r"loop\.steps was 9 and is 8"):
         resume(tmp_path, net, optimizer, config("a", manifest, 8))
     with pytest.raises(InputError, match=r"data\.manifest was"):
         resume(tmp_path, net, optimizer, config("a", "elsewhere/m.jsonl", 9))
+
+
+def test_what_an_older_version_did_not_know_has_its_default(tmp_path: Path) -> None:
+    net, optimizer = trained(1)
+    save_checkpoint(tmp_path, 5, net, optimizer, {"loop": {"steps": 9}})
+    defaults = {"loop": {"steps": 1, "ema": 0.0}, "loss": "dice-ce"}
+    now = {"loop": {"steps": 9, "ema": 0.0}, "loss": "dice-ce"}
+    assert resume(tmp_path, net, optimizer, now, defaults=defaults)[0] == 5
+    now["loop"] = {"steps": 9, "ema": 0.9}
+    with pytest.raises(InputError, match=r"loop.ema was 0.0 and is 0.9"):
+        resume(tmp_path, net, optimizer, now, defaults=defaults)
+
+
+def test_a_moving_average_is_what_a_run_hands_on(tmp_path: Path) -> None:
+    net, optimizer = trained(2)
+    average = {name: value * 0 for name, value in net.state_dict().items()}
+    folder = tmp_path / "checkpoints"
+    save_checkpoint(
+        folder, 2, net, optimizer, {"loop": {"steps": 2}}, average=average, scaler={"scale": 4.0}
+    )
+    weights, _ = trained_network(tmp_path)
+    assert all(not value.any() for value in weights.values())
+    other, fresh = trained(1)
+    mine = {name: value.clone() for name, value in other.state_dict().items()}
+    config = {"loop": {"steps": 2}}
+    step, scaler = resume(folder, other, fresh, config, average=mine)
+    assert (step, scaler) == (2, {"scale": 4.0})
+    assert all(not value.any() for value in mine.values())
+    assert torch.equal(other.state_dict()["0.weight"], net.state_dict()["0.weight"])

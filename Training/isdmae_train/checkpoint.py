@@ -35,14 +35,23 @@ PATHS = frozenset({"start", "data.manifest"})
 
 
 def save_checkpoint(
-    folder: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer, config: Any
+    folder: Path,
+    step: int,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: Any,
+    *,
+    average: Mapping[str, Tensor] | None = None,
+    scaler: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``step-XXXXXXXX.safetensors`` after ``step`` finished steps; keep the newest two.
 
-    ``config`` is plain data, compared on resume.
+    ``config`` is plain data, compared on resume; ``average`` the moving average of the network's
+    tensors, ``scaler`` the state of the scaling of losses.
     """
     state = optimizer.state_dict()
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"average/{name}": value for name, value in (average or {}).items()}
     for index, slots in state["state"].items():
         tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -50,6 +59,7 @@ def save_checkpoint(
         "step": step,
         "groups": state["param_groups"],
         "config": config,
+        "scaler": dict(scaler or {}),
         "sha256": digest(tensors),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,26 +124,40 @@ def trained_network(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     steps = metadata["config"].get("loop", {}).get("steps", metadata["step"])
     if metadata["step"] < steps:
         log.warning("%s stopped at step %d of %d", folder, metadata["step"], steps)
-    return _network_part(tensors), metadata
+    return _part(tensors, "average") or _part(tensors, "network"), metadata
 
 
-def _network_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    head = "network/"
+def _part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
+    head = f"{kind}/"
     return {name[len(head) :]: value for name, value in tensors.items() if name.startswith(head)}
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> list[str]:
     """Say in what two configurations compute something else.
 
     The folder, the number of loader processes, the device and the intervals of log and checkpoint
-    change nothing in the weights; one file may be named by different paths.
+    change nothing in the weights; one file may be named by different paths. What an older version
+    did not know yet has its value among ``defaults``.
     """
-    old, new = _essential(before), _essential(now)
+    old, new = _essential(_missing(before, defaults or {})), _essential(now)
     return [
         f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
+
+
+def _missing(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``config`` with what it lacks, at any depth, from ``defaults``."""
+    filled = dict(config)
+    for name, value in defaults.items():
+        if name not in filled:
+            filled[name] = value
+        elif isinstance(value, Mapping) and isinstance(filled[name], Mapping):
+            filled[name] = _missing(filled[name], value)
+    return filled
 
 
 def _essential(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -150,8 +174,34 @@ def _essential(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, config: Any) -> int:
-    """Load the newest readable checkpoint and return the number of finished steps (0: none).
+def resume(
+    folder: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: Any,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    average: dict[str, Tensor] | None = None,
+) -> tuple[int, dict[str, Any]]:
+    """Load the newest readable checkpoint.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the checkpoints.
+    network, optimizer
+        Filled in place, as is ``average``.
+    config, defaults : plain data
+        The run's configuration, and what an older version did not write, see `differences`.
+    average : dict, optional
+        Moving average of the network's tensors.
+
+    Returns
+    -------
+    int
+        The number of finished steps; 0 where there is no checkpoint.
+    dict
+        The state of the scaling of losses, empty where nothing was scaled.
 
     Raises
     ------
@@ -160,15 +210,18 @@ def resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, c
     """
     tensors, metadata = _newest(folder, required=False)
     if not tensors:
-        return 0
-    different = differences(metadata["config"], config)
+        return 0, {}
+    different = differences(metadata["config"], config, defaults)
     if different:
         raise InputError(
             "other-run",
             f"{folder.parent} holds a run with another configuration: {'; '.join(different)}.",
             "Choose another output folder, or remove that one.",
         )
-    network.load_state_dict(_network_part(tensors))
+    network.load_state_dict(_part(tensors, "network"))
+    if average is not None:
+        for name, value in _part(tensors, "average").items():
+            average[name].copy_(value)
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer/"):
@@ -176,7 +229,7 @@ def resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, c
             slots.setdefault(int(index), {})[slot] = value
     groups = [{**group, "betas": tuple(group["betas"])} for group in metadata["groups"]]
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
-    return int(metadata["step"])
+    return int(metadata["step"]), metadata.get("scaler", {})
 
 
 def _newest(folder: Path, *, required: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:

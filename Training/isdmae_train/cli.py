@@ -102,6 +102,9 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
 FIRST_WORD: dict[type[Any], str] = {CompareOptions: "--recipe", SetsOptions: "--name"}
 """The option that a first word without one stands for."""
 
+SHARED = ("pretrain", "finetune", "evaluate")
+"""What torchrun may start in several processes; see `isdmae_train.distributed`."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 bad input, 3 out of resources)."""
@@ -114,6 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_DONE if arguments[:1] in (["-h"], ["--help"]) else EXIT_BAD_INPUT
     name, *rest = arguments
     kind, run = COMMANDS[name]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and name not in SHARED:
+        logging.error("Only %s can be shared by several processes.", ", ".join(SHARED))
+        return EXIT_BAD_INPUT
     if name in ("train", "pretrain", "finetune", "compare"):
         _restart_with_allocator(arguments)
     try:
@@ -121,7 +127,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except IsdmaeError as error:
         logging.error("%s", error)
         return error.exit_code
+    _leave_group()
     return EXIT_DONE
+
+
+def _leave_group() -> None:
+    """Take leave of the other processes, where there are any; after an error they may be gone."""
+    module = sys.modules.get("isdmae_train.distributed")
+    if module is not None:
+        module.leave()
 
 
 def _configure(kind: type[Any], name: str, rest: list[str]) -> Any:

@@ -25,7 +25,14 @@ from . import loop
 from .checkpoint import differences
 from .compare_plan import Part, load_comparison, parts_of
 from .compare_table import PartResult, write_tables
-from .config import CompareConfig, CompareOptions, EvaluateConfig, ExportConfig, PretrainConfig
+from .config import (
+    CompareConfig,
+    CompareOptions,
+    EvaluateConfig,
+    ExportConfig,
+    FinetuneConfig,
+    PretrainConfig,
+)
 from .data import read_manifest
 from .evaluate import evaluate
 from .export import export
@@ -97,7 +104,8 @@ def _result(part: Part, config: CompareConfig, digest: str, stop: Stop) -> PartR
         "tolerance_mm": config.tolerance_mm,
         "manifest_sha256": digest,
     }
-    record = _read_record(folder, facts)
+    defaults = {**to_plain(FinetuneConfig()), "pretrain": essence(PretrainConfig())}
+    record = _read_record(folder, facts, defaults)
     if record is None:
         record = _do(part, config, facts, stop)
     patients = () if record["diverged"] else read_patients(folder / "evaluation" / "patients.csv")
@@ -120,13 +128,15 @@ def essence(run: PretrainConfig) -> dict[str, Any]:
     return plain  # type: ignore[no-any-return]
 
 
-def _read_record(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
+def _read_record(
+    folder: Path, facts: dict[str, Any], defaults: dict[str, Any]
+) -> dict[str, Any] | None:
     path = folder / RECORD
     if not path.is_file():
         return None
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        different = differences(record["facts"], facts)
+        different = differences(record["facts"], facts, defaults)
     except (OSError, ValueError, KeyError, AttributeError):
         log.warning("%s is damaged; the part is done again", path)
         return None
@@ -165,7 +175,7 @@ def _do(part: Part, config: CompareConfig, facts: dict[str, Any], stop: Stop) ->
 
 def _pretrain_once(run: PretrainConfig) -> None:
     """Pre-train, or take what an earlier part has pre-trained."""
-    if _read_record(run.out, essence(run)) is None:
+    if _read_record(run.out, essence(run), essence(PretrainConfig())) is None:
         begun = time.monotonic()
         pretrain(run)
         record = {"facts": essence(run), "seconds": round(time.monotonic() - begun, 1)}

@@ -240,14 +240,23 @@ class LoopConfig:
     batch: int = 16
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    accumulate: int = 1
+    """A batch goes through the network in so many parts, for want of memory; what looks at a batch
+    as a whole (batch norm, contrast, means over hidden voxels) sees one part at a time."""
     warm_up: int = 50
-    """Steps of linear warm-up; after it the rate falls to zero along a cosine."""
+    """Steps of linear warm-up; after it the rate falls to zero along the `schedule`."""
+    schedule: Literal["cosine", "poly"] = "cosine"
+    """poly: (1 - share of the steps done) ** 0.9, as in nnU-Net."""
+    ema: float = 0.0
+    """Decay of a moving average of the weights, such as 0.999, that is exported in place of the
+    newest ones; 0: none."""
     clip: float = 1.0
     """Largest gradient norm."""
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     bf16: bool = True
-    """Compute the network in bfloat16 where the processor or GPU has it; losses stay float32."""
+    """Compute the network in bfloat16 where the processor or GPU has it, in float16 with scaled
+    losses on older GPUs; losses stay float32."""
     workers: int = 1
     checkpoint_minutes: float = 5.0
     log_every: int = 20
@@ -255,6 +264,10 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.log_every) < 1 or self.learning_rate <= 0:
             raise ValueError("steps, batch, log_every and learning_rate must be positive")
+        if self.accumulate < 1 or self.batch % self.accumulate:
+            raise ValueError(f"a batch of {self.batch} has no {self.accumulate} equal parts")
+        if not 0.0 <= self.ema < 1.0:
+            raise ValueError(f"ema lies from 0 up to below 1, not {self.ema}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from isdmae.volume import Array
 from .augment import roles_of
 from .cache import CachedArray, open_array
 from .config import DataConfig, LoopConfig
+from .distributed import share_of
 from .folds import Indices, usable_slices
 
 
@@ -193,11 +194,22 @@ def has_truth(entry: ManifestEntry, labels: tuple[str, ...]) -> bool:
 def batches(
     dataset: Dataset[dict[str, object]], loop: LoopConfig, *, first_step: int
 ) -> Iterator[Batch]:
-    """Yield the batches of steps ``first_step`` to ``loop.steps - 1``."""
-    order = range(first_step * loop.batch, loop.steps * loop.batch)
+    """Yield this process's shares of the batches of steps ``first_step`` to ``loop.steps - 1``.
+
+    Raises
+    ------
+    InputError
+        ``batch-not-shared`` where the processes cannot share a batch evenly.
+    """
+    first, count = share_of(loop.batch)
+    order = [
+        step * loop.batch + sample
+        for step in range(first_step, loop.steps)
+        for sample in range(first, first + count)
+    ]
     loader: DataLoader[dict[str, object]] = DataLoader(
         dataset,
-        batch_size=loop.batch,
+        batch_size=count,
         sampler=order,
         num_workers=loop.workers,
         prefetch_factor=4 if loop.workers else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from tqdm import tqdm
 
 from isdmae import io
 from isdmae.atomic import write_text_atomic
+from isdmae.device import choose_device
 from isdmae.errors import Cancelled, InputError, IsdmaeError
 from isdmae.inference import Predictor, Stop
 from isdmae.labels import Label
 from isdmae.volume import Array, Volume, to_lps_order
 
+from . import distributed
 from .author_score import AuthorScore
 from .calibration import Calibration
 from .cases import TOGETHER, Case, cases_of
@@ -68,6 +71,13 @@ def evaluate(config: EvaluateConfig, *, stop: Stop | None = None) -> dict[str, A
         not be scored, after the tables of the others were written.
     """
     cases = cases_of(config)
+    distributed.join(choose_device(config.device).device)
+    if distributed.size() > 1 and (config.author_compatible or config.calibration):
+        raise InputError(
+            "not-distributed",
+            "The author-compatible score and the calibration look at all images in one process.",
+            "Start without torchrun, or leave these options out.",
+        )
     evaluator = Evaluator(config, cases)
     scores, left_out = _score_each(cases, evaluator, stop)
     patients = by_patient(scores)
@@ -267,13 +277,19 @@ def _score_each(
 ) -> tuple[list[Score], list[str]]:
     scores: list[Score] = []
     left_out: list[str] = []
-    for case in tqdm(cases, desc="evaluate", unit="case"):
+    mine = cases[distributed.rank() :: distributed.size()]
+    for case in tqdm(mine, desc="evaluate", unit="case", disable=distributed.rank() > 0):
         try:
             scores += evaluator.score(case, stop)
         except Cancelled:
             raise
         except IsdmaeError as error:
             left_out.append(f"{case.name}: {error}")
+    if distributed.size() > 1:
+        scores = [Score(**row) for row in distributed.collected([asdict(one) for one in scores])]
+        places = {case.name: place for place, case in enumerate(cases)}
+        scores.sort(key=lambda one: places[one.image.partition("/")[0]])
+        left_out = distributed.collected(left_out)
     if not scores:
         raise InputError(
             "nothing-evaluated",
@@ -290,10 +306,12 @@ def _write(
     summary: Mapping[str, Any],
     worst: WorstCases,
 ) -> None:
+    worst.write(out / "worst")
+    if distributed.rank():
+        return
     out.mkdir(parents=True, exist_ok=True)
     write_csv(out / "scores.csv", scores)
     write_csv(out / "patients.csv", patients)
-    worst.write(out / "worst")
     table = markdown(summary["structures"], summary["tolerance"])
     for name, curve in summary.get("calibration", {}).items():
         table += (

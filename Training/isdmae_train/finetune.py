@@ -6,7 +6,6 @@ Shapes: B batch, C classes, S spatial axes ((H, W) or (D, H, W)).
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import torch
@@ -20,12 +19,13 @@ from isdmae.preprocess import check_cubes, to_channels
 from isdmae.schema import to_plain
 
 from . import loop
-from .checkpoint import resume, save_checkpoint, trained_network
+from .checkpoint import trained_network
 from .config import FinetuneConfig
 from .cubes import dataset_for
 from .data import batches
+from .distributed import anyone
 from .segmentation_losses import segmentation_loss
-from .tracking import Tracker
+from .tracking import track_run
 
 log = logging.getLogger(__name__)
 
@@ -62,33 +62,31 @@ def finetune(config: FinetuneConfig) -> Path:
         seed=config.loop.seed,
         labels=config.labels,
     )
-    optimizer = loop.make_optimizer(network, config.loop)
-    plain = to_plain(config)
-    step = resume(config.out / "checkpoints", network, optimizer, plain)
-    saved = time.monotonic()
+    descent = loop.Descent(network, config.loop, dtype)
+    checkpoints, plain = config.out / "checkpoints", to_plain(config)
+    step = descent.resume(checkpoints, plain, to_plain(FinetuneConfig()))
 
-    with Tracker(config.out, config, name="finetune", first=step, steps=config.loop.steps) as track:
+    with track_run(config.out, config, name="finetune", first=step) as track:
         for batch in batches(dataset, config.loop, first_step=step):
-            image, is_hu = batch["image"].to(device), batch["is_hu"].to(device)
-            channels = to_channels(image, is_hu, config.preprocess)
-            channels = channels.contiguous(memory_format=memory_format)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                logits = network(channels)
-            labels = batch["label"].to(device)
-            loss = criterion(*known_slices(logits, labels, batch.get("known")))
-            loop.check_finite(loss, step, batch["case"])
-            rate = loop.learning_rate(step, config.loop)
-            loop.descend(loss, network, optimizer, rate, config.loop.clip)
+            for part, _ in loop.parts(batch, step, config.loop):
+                image, is_hu = part["image"].to(device), part["is_hu"].to(device)
+                channels = to_channels(image, is_hu, config.preprocess)
+                channels = channels.contiguous(memory_format=memory_format)
+                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                    logits = descent.model(channels)
+                labels = part["label"].to(device)
+                loss = criterion(*known_slices(logits, labels, part.get("known")))
+                loop.check_finite(loss, step, part["case"])
+                descent.add(loss)
+            rate = descent.step(step)
             step += 1
             track.advance()
 
-            if step % config.loop.log_every == 0 or step == config.loop.steps:
-                track.scalars(step, {"loss": loss.item(), "learning_rate": rate})
-            stopping = stop.asked
-            due = time.monotonic() - saved > 60 * config.loop.checkpoint_minutes
-            if due or stopping or step == config.loop.steps:
-                save_checkpoint(config.out / "checkpoints", step, network, optimizer, plain)
-                saved = time.monotonic()
+            last = step == config.loop.steps
+            if step % config.loop.log_every == 0 or last:
+                track.scalars(step, descent.values() | {"learning_rate": rate})
+            stopping = anyone(stop.asked)
+            descent.save_when_due(checkpoints, step, plain, now=stopping or last)
             if stopping:
                 break
     loop.check_complete(step, config.loop.steps)

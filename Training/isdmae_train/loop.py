@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from isdmae.device import choose_device, has_bf16
 from isdmae.errors import Cancelled, IsdmaeError
 from isdmae.inference import available_threads
 
+from . import distributed
+from .checkpoint import resume, save_checkpoint
 from .config import LoopConfig
+from .data import Batch
 from .reporter import current
 
 
@@ -41,19 +51,45 @@ class StopRequest:
 
 
 def start(config: LoopConfig) -> tuple[torch.device, torch.dtype]:
-    """Choose device and compute type, and seed everything that is not drawn from (seed, step)."""
+    """Choose device and compute type, and seed everything that is not drawn from (seed, step).
+
+    Half precision is bfloat16 where the hardware has it, else float16 on a GPU, never on a CPU.
+    Under torchrun the process joins its group.
+    """
     torch.manual_seed(config.seed)
     torch.set_num_threads(available_threads())
-    device = choose_device(config.device).device
-    dtype = torch.bfloat16 if config.bf16 and has_bf16(device) else torch.float32
-    return device, dtype
+    device = distributed.join(choose_device(config.device).device)
+    if not config.bf16:
+        return device, torch.float32
+    if has_bf16(device):
+        return device, torch.bfloat16
+    return device, torch.float16 if device.type == "cuda" else torch.float32
+
+
+def parts(batch: Batch, step: int, config: LoopConfig) -> Iterator[tuple[Batch, int]]:
+    """Cut this process's share of a batch into ``config.accumulate`` equal parts.
+
+    Yields
+    ------
+    Batch
+        As `isdmae_train.data.batches` yields it, with fewer samples.
+    int
+        The index of its first sample in the run.
+    """
+    first, count = distributed.share_of(config.batch)
+    each = count // config.accumulate
+    for start in range(0, count, each):
+        part = {name: values[start : start + each] for name, values in batch.items()}
+        yield part, step * config.batch + first + start
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
-    """Linear warm-up, then a cosine to zero at ``config.steps``."""
+    """Linear warm-up, then a cosine or a polynomial of power 0.9 to zero at ``config.steps``."""
     if step < config.warm_up:
         return config.learning_rate * (step + 1) / config.warm_up
     done = (step - config.warm_up) / max(1, config.steps - config.warm_up)
+    if config.schedule == "poly":
+        return float(config.learning_rate * (1 - done) ** 0.9)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -68,16 +104,117 @@ def make_optimizer(network: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 
-def descend(
-    loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, rate: float, clip: float
-) -> None:
-    """Take one optimiser step at learning rate ``rate`` with gradients clipped to ``clip``."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), clip)
-    optimizer.step()
+class Descent:
+    """A network on its way down: gradients of all parts and processes, one step, checkpoints.
+
+    Parameters
+    ----------
+    network : nn.Module
+        On its device.
+    config : LoopConfig
+        Batch, rates, averages.
+    dtype : torch.dtype
+        What the network is computed in; float16 needs its losses scaled.
+    """
+
+    def __init__(self, network: nn.Module, config: LoopConfig, dtype: torch.dtype) -> None:
+        self.network = network
+        self.model = distributed.shared(network)
+        self.config = config
+        self.optimizer = make_optimizer(network, config)
+        self.device = next(network.parameters()).device
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
+        self.average = Average(network, config.ema) if config.ema else None
+        self._parts = 0
+        self._seen: dict[str, list[Tensor]] = defaultdict(list)
+        self._saved = time.monotonic()
+
+    def add(self, loss: Tensor, terms: Mapping[str, Tensor] | None = None) -> None:
+        """Add the gradients of one part's loss; ``terms`` are kept for the log."""
+        self._parts += 1
+        last = self._parts == self.config.accumulate
+        with contextlib.nullcontext() if last else self._unshared():
+            self.scaler.scale(loss / self.config.accumulate).backward()
+        for name, value in {"loss": loss, **(terms or {})}.items():
+            self._seen[name].append(value.detach())
+
+    def _unshared(self) -> Any:
+        """Leave the gradients in this process: the last part sends the sums."""
+        model = self.model
+        sharing = isinstance(model, DistributedDataParallel)
+        return model.no_sync() if sharing else contextlib.nullcontext()
+
+    def step(self, step: int) -> float:
+        """Take step number ``step``; returns the learning rate."""
+        rate = learning_rate(step, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.follow(self.network, step)
+        self._parts = 0
+        self._last, self._seen = self._seen, defaultdict(list)
+        return rate
+
+    def values(self) -> dict[str, float]:
+        """Return the loss and the terms of the last step, means over parts and processes.
+
+        Every process must ask.
+        """
+        means = torch.stack([torch.stack(values).mean().float() for values in self._last.values()])
+        means = distributed.total(means) / distributed.size()
+        return dict(zip(self._last, means.tolist(), strict=True))
+
+    def resume(self, folder: Path, plain: Any, defaults: Any) -> int:
+        """Go on from the newest checkpoint; see `isdmae_train.checkpoint.resume`."""
+        average = None if self.average is None else self.average.tensors
+        done, scaler = resume(
+            folder, self.network, self.optimizer, plain, defaults=defaults, average=average
+        )
+        if scaler:
+            self.scaler.load_state_dict(scaler)
+        return done
+
+    def save_when_due(self, folder: Path, step: int, plain: Any, *, now: bool) -> None:
+        """Write a checkpoint every `checkpoint_minutes`, or ``now``; the first process alone."""
+        due = time.monotonic() - self._saved > 60 * self.config.checkpoint_minutes
+        if distributed.rank() == 0 and (due or now):
+            average = None if self.average is None else self.average.tensors
+            save_checkpoint(
+                folder,
+                step,
+                self.network,
+                self.optimizer,
+                plain,
+                average=average,
+                scaler=self.scaler.state_dict(),
+            )
+            self._saved = time.monotonic()
+
+
+class Average:
+    """Exponential moving average of weights and statistics (Polyak and Juditsky 1992).
+
+    It starts with the newest weights and becomes as slow as ``decay`` says after some steps.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: value.clone() for name, value in network.state_dict().items()}
+
+    @torch.no_grad()
+    def follow(self, network: nn.Module, step: int) -> None:
+        """Move towards the weights after step number ``step``."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                self.tensors[name].lerp_(value, 1 - decay)
+            else:
+                self.tensors[name].copy_(value)
 
 
 def check_complete(step: int, steps: int) -> None:

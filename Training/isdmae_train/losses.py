@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import distributed
+
 
 def gaussian_window(size: int, sigma: float) -> Tensor:
     """Return ``size`` Gaussian weights that sum to 1, float32."""
@@ -89,8 +91,13 @@ def voxel_weights(hidden: Tensor, like: Tensor, visible_weight: float) -> Tensor
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean as a scalar, 0 where nothing has weight."""
-    return (values * weights).sum() / weights.sum().clamp(min=1e-6)
+    """Return the weighted mean as a scalar, 0 where nothing has weight.
+
+    Of several processes each returns its share of the mean over the whole batch, times their
+    number: the mean over the processes is the mean over the batch.
+    """
+    weight = distributed.total(weights.sum()).clamp(min=1e-6)
+    return (values * weights).sum() * (distributed.size() / weight)
 
 
 def hidden_ssim_loss(

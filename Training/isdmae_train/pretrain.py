@@ -5,7 +5,6 @@ Shapes: B batch, C channels, S spatial axes ((H, W) or (D, H, W)). Masks: True =
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isdmae.compute import MEMORY_FORMAT
 from isdmae.masking import equal_bins, intensity_mask, noise_fill, spatial_mask, tissue_bins
 from isdmae.networks.dual_mae import DualMAEConfig, DualMaskedAutoencoder, DualReconstruction
 from isdmae.networks.unet import UNetConfig
@@ -20,14 +20,12 @@ from isdmae.preprocess import middle_slice
 from isdmae.schema import to_plain
 
 from . import loop
-from .checkpoint import resume, save_checkpoint
 from .config import MaskConfig, PretrainConfig
 from .cubes import dataset_for
 from .data import batches
+from .distributed import anyone, gathered
 from .losses import cosine_loss, hidden_l1_loss, hidden_l2_loss, hidden_ssim_loss, info_nce
-from .tracking import Tracker
-
-MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
+from .tracking import track_run
 
 
 def pretrain(config: PretrainConfig) -> Path:
@@ -53,40 +51,36 @@ def pretrain(config: PretrainConfig) -> Path:
         config.data, config.preprocess, spatial_dims=config.spatial_dims, seed=config.loop.seed
     )
     network = build_network(config).to(device, memory_format=MEMORY_FORMAT[config.spatial_dims])
-    optimizer = loop.make_optimizer(network, config.loop)
-    plain = to_plain(config)
-    step = resume(config.out / "checkpoints", network, optimizer, plain)
-    saved = time.monotonic()
+    descent = loop.Descent(network, config.loop, dtype)
+    checkpoints, plain = config.out / "checkpoints", to_plain(config)
+    step = descent.resume(checkpoints, plain, to_plain(PretrainConfig()))
 
-    with Tracker(config.out, config, name="pretrain", first=step, steps=config.loop.steps) as track:
+    with track_run(config.out, config, name="pretrain", first=step) as track:
         for batch in batches(dataset, config.loop, first_step=step):
-            image, is_hu = batch["image"].to(device), batch["is_hu"].to(device)
-            first = step * config.loop.batch
-            alone = middle_slice(image)  # what is hidden in a slice is hidden in its neighbours
-            hidden = draw_masks(alone, is_hu, config.masks, config.loop.seed, first, config.views)
-            noise = draw_noise(alone, is_hu, config.masks, config.loop.seed, first)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                result = network(image, is_hu, hidden, noise)
-            terms = loss_terms(result, hidden, config)
-            loss = total_loss(terms, config)
-            loop.check_finite(loss, step, batch["case"])
-            rate = loop.learning_rate(step, config.loop)
-            loop.descend(loss, network, optimizer, rate, config.loop.clip)
+            for part, first in loop.parts(batch, step, config.loop):
+                image, is_hu = part["image"].to(device), part["is_hu"].to(device)
+                alone = middle_slice(image)  # what is hidden in a slice is so in its neighbours
+                seed = config.loop.seed
+                hidden = draw_masks(alone, is_hu, config.masks, seed, first, config.views)
+                noise = draw_noise(alone, is_hu, config.masks, seed, first)
+                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                    result = descent.model(image, is_hu, hidden, noise)
+                terms = loss_terms(result, hidden, config)
+                loss = total_loss(terms, config)
+                loop.check_finite(loss, step, part["case"])
+                descent.add(loss, terms)
+            descent.step(step)
             step += 1
             track.advance()
 
-            if step % config.loop.log_every == 0 or step == config.loop.steps:
-                values = {"loss": loss, **terms}
-                track.scalars(step, {name: term.item() for name, term in values.items()})
-            often = config.loop.log_every
-            if step % (10 * often) == 0 or step in (often, config.loop.steps):
+            last = step == config.loop.steps
+            if step % config.loop.log_every == 0 or last:
+                track.scalars(step, descent.values())
+            if step % (10 * config.loop.log_every) == 0 or step == config.loop.log_every or last:
                 tiles = strip(network, image, is_hu, hidden, noise, result)
                 track.picture(step, "reconstruction", tiles)
-            stopping = stop.asked
-            due = time.monotonic() - saved > 60 * config.loop.checkpoint_minutes
-            if due or stopping or step == config.loop.steps:
-                save_checkpoint(config.out / "checkpoints", step, network, optimizer, plain)
-                saved = time.monotonic()
+            stopping = anyone(stop.asked)
+            descent.save_when_due(checkpoints, step, plain, now=stopping or last)
             if stopping:
                 break
     loop.check_complete(step, config.loop.steps)
@@ -216,7 +210,9 @@ def loss_terms(
             )
     if config.contrasted:
         terms["contrast"] = _mean(
-            cosine_loss(one, two) if result.scale is None else info_nce(one, two, result.scale)
+            cosine_loss(one, two)
+            if result.scale is None
+            else info_nce(gathered(one), gathered(two), result.scale)
             for one, two in result.embeddings
         )
     return terms

@@ -21,11 +21,38 @@ from isdmae.atomic import write_text_atomic
 from isdmae.io import write_image_atomic
 from isdmae.schema import to_plain
 
+from . import distributed
 from .reporter import current
 
 log = logging.getLogger(__name__)
 
 PREVIEW_NAME = "preview.png"
+
+
+def track_run(folder: Path, config: Any, *, name: str, first: int) -> Tracker | NoTracker:
+    """Return what records a run of ``config.loop.steps`` steps; only the first process writes."""
+    if distributed.rank():
+        return NoTracker()
+    return Tracker(folder, config, name=name, first=first, steps=config.loop.steps)
+
+
+class NoTracker:
+    """What the other processes of a group do in the place of a `Tracker`: nothing."""
+
+    def __enter__(self) -> NoTracker:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def advance(self) -> None:
+        """See `Tracker`."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker`."""
+
+    def picture(self, step: int, name: str, image: Tensor) -> None:
+        """See `Tracker`."""
 
 
 class Tracker:

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from isdmae.io import write_image_atomic
 from isdmae.volume import Array
 
+from .distributed import collected, rank
 from .metrics import Mask
 from .score_table import Score
 
@@ -57,11 +58,22 @@ class WorstCases:
         del self._kept[self.count :]
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the pictures, worst first, and remove those of an earlier evaluation."""
-        for old in folder.glob("worst-*.png"):
-            old.unlink()
+        """Write the pictures, worst first, and remove those of an earlier evaluation.
+
+        Of several processes each writes what it has of the worst of all.
+        """
+        keys = [tuple(key) for key in collected([list(key) for key, _, _ in self._kept])]
+        worst = sorted(keys)[: self.count]
+        numbers = {key: number for number, key in enumerate(worst, start=1)}
+        if rank() == 0:
+            for old in folder.glob("worst-*.png"):
+                old.unlink()
+        collected([])  # nobody writes before that is done
         paths = []
-        for number, (_, score, shown) in enumerate(self._kept, start=1):
+        for key, score, shown in self._kept:
+            if key not in numbers:
+                continue
+            number = numbers[key]
             folder.mkdir(parents=True, exist_ok=True)
             name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{score.image}-{score.structure}")[:80]
             path = folder / f"worst-{number:02d}-{name}.png"

@@ -1,0 +1,171 @@
+"""Two processes, started by torchrun, on one machine: the run of one process, shared."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from isdmae.io import to_sitk, write_image_atomic, write_labelmap
+from isdmae.labels import LUNGS
+from isdmae.phantom import PhantomConfig, make_phantom
+from isdmae_train import cli
+from isdmae_train.checkpoint import list_checkpoints, read_checkpoint
+
+STEPS = 2
+SHARED = {
+    "data": {"size": 48},
+    "loop": {"steps": STEPS, "batch": 4, "workers": 0, "bf16": False, "log_every": 1,
+             "warm_up": 1, "device": "cpu"},
+}  # fmt: skip
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+PRETRAIN = {**SHARED, "masks": {"patch_size": 8}}
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No new process for the allocator; signals restored."""
+    monkeypatch.setattr(cli, "_restart_with_allocator", lambda arguments: None)
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared cache of two phantoms."""
+    data = tmp_path_factory.mktemp("data")
+    scans: list[dict[str, Any]] = []
+    for seed in (0, 1):
+        size = PhantomConfig(shape=(16, 48, 56), spacing_mm=(6.5, 6.5, 18.0), seed=seed)
+        phantom = make_phantom(size)
+        write_image_atomic(data / f"ct{seed}.nrrd", to_sitk(phantom.ct))
+        write_labelmap(data / f"lungs{seed}.nrrd", phantom.lungs, LUNGS)
+        label = {"path": f"lungs{seed}.nrrd", "values": {"left lung": [1], "right lung": [2]}}
+        scans.append({"id": f"p{seed}", "patient": f"p{seed}", "image": f"ct{seed}.nrrd",
+                      "licence": "none", "label": label})  # fmt: skip
+    recipe = data / "prepare.yaml"
+    recipe.write_text(
+        yaml.safe_dump({"data": str(data), "out": str(data / "cache"), "scans": scans})
+    )
+    assert cli.main(["prepare", "--recipe", str(recipe)]) == 0
+    return data / "cache"
+
+
+def write_recipe(folder: Path, cache: Path, base: dict[str, Any], **loop: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = {
+        **base,
+        "out": str(folder / "run"),
+        "data": {**base["data"], "manifest": str(cache / "manifest.jsonl")},
+        "loop": {**base["loop"], **loop},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return path
+
+
+def command(arguments: list[str], *options: str) -> list[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    start += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *options]
+    return [*start, "-m", "isdmae_train", *arguments]
+
+
+def torchrun(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=300,
+        check=False,
+    )  # fmt: skip
+
+
+def losses(folder: Path) -> list[float]:
+    lines = (folder / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    tensors, _ = read_checkpoint(list_checkpoints(folder / "run" / "checkpoints")[0])
+    return {name: value for name, value in tensors.items() if name.startswith("network/")}
+
+
+@pytest.mark.parametrize(("name", "base"), [("pretrain", PRETRAIN), ("finetune", SHARED)])
+def test_two_processes_do_what_one_does(
+    cache: Path, tmp_path: Path, name: str, base: dict[str, Any]
+) -> None:
+    """Batch norms, means over hidden voxels and the contrast are those of the whole batch."""
+    alone = write_recipe(tmp_path / "1", cache, base)
+    assert cli.main([name, "--recipe", str(alone)]) == 0
+    done = torchrun([name, "--recipe", str(write_recipe(tmp_path / "2", cache, base))])
+    assert done.returncode == 0, done.stderr[-3000:]
+    expected, shared = (losses(tmp_path / folder) for folder in ("1", "2"))
+    assert len(expected) == len(shared) == STEPS
+    assert shared == pytest.approx(expected, rel=2e-3)
+    assert shared[0] == pytest.approx(expected[0], rel=1e-5)
+    one, two = (weights(tmp_path / folder) for folder in ("1", "2"))
+    assert set(one) == set(two)
+    statistics = [key for key in one if key.endswith("running_mean")]
+    assert statistics
+    # Adam makes much of the rounding in small gradients, so later steps agree only roughly.
+    apart = [((one[key] - two[key]).norm() / one[key].norm()).item() for key in statistics]
+    assert max(apart) < 0.05, apart
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(cache: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, cache, SHARED, batch=3)
+    done = torchrun(["finetune", "--recipe", str(recipe)])
+    assert done.returncode != 0
+    assert "cannot be shared evenly among 2 processes" in done.stderr
+
+
+def test_a_killed_process_is_started_anew_and_the_run_comes_to_its_end(
+    cache: Path, tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path, cache, SHARED, steps=8, checkpoint_minutes=0.0, batch=2)
+    arguments = ["finetune", "--recipe", str(recipe)]
+    process = subprocess.Popen(
+        command(arguments, "--max-restarts", "1"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=ENVIRONMENT,
+    )  # fmt: skip
+    checkpoints = tmp_path / "run" / "checkpoints"
+    deadline = time.monotonic() + 200
+    while not list_checkpoints(checkpoints):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(children(process.pid)[-1], signal.SIGKILL)
+    _, text = process.communicate(timeout=300)
+    assert process.returncode == 0, text[-3000:]
+    assert list_checkpoints(checkpoints)[0].name == "step-00000008.safetensors"
+    assert "SIGKILL" in text or "exitcode" in text
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [int(child) for child in listed]
+
+
+def test_two_processes_evaluate_what_one_does(cache: Path, tmp_path: Path) -> None:
+    manifest = str(cache / "manifest.jsonl")
+    one, two = tmp_path / "1", tmp_path / "2"
+    options = ["evaluate", "--model", "lungs", "--manifest", manifest, "--device", "cpu"]
+    options += ["--worst", "1"]
+    assert cli.main([*options, "--out", str(one)]) == 0
+    done = torchrun([*options, "--out", str(two)])
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("scores.csv", "patients.csv", "summary.json", "table.md"):
+        assert (one / name).read_text() == (two / name).read_text(), name
+    pictures = [sorted(path.name for path in (each / "worst").iterdir()) for each in (one, two)]
+    assert pictures[0] == pictures[1]
+    assert len(pictures[0]) == 1

@@ -1,0 +1,79 @@
+"""Schedules, averages, and gradients in parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from isdmae_train import loop
+from isdmae_train.config import LoopConfig
+
+
+def settings(**changes: object) -> LoopConfig:
+    return LoopConfig(**{"steps": 100, "batch": 4, "warm_up": 10, "learning_rate": 1.0, **changes})
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly"])
+def test_a_schedule_rises_over_the_warm_up_and_falls_to_zero(schedule: str) -> None:
+    rates = [loop.learning_rate(step, settings(schedule=schedule)) for step in range(101)]
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert rates[10] == 1.0
+    assert rates[100] == pytest.approx(0.0)
+    assert sorted(rates[10:], reverse=True) == rates[10:]
+    half = {"cosine": 0.5, "poly": 0.5**0.9}[schedule]
+    assert rates[55] == pytest.approx(half)
+
+
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole() -> None:
+    inputs = torch.rand(4, 3, generator=torch.Generator().manual_seed(1))
+    batch = {"image": inputs, "case": ["a", "b", "c", "d"]}
+    weights = []
+    for accumulate in (1, 2, 4):
+        network, config = net(), settings(accumulate=accumulate)
+        descent = loop.Descent(network, config, torch.float32)
+        for step in range(3):
+            firsts = []
+            for part, first in loop.parts(batch, step, config):
+                firsts.append(first)
+                assert len(part["image"]) == len(part["case"]) == 4 // accumulate
+                descent.add(descent.model(part["image"]).square().mean())
+            assert firsts == list(range(4 * step, 4 * step + 4, 4 // accumulate))
+            descent.step(step)
+        weights.append(network[0].weight.detach().clone())
+        assert set(descent.values()) == {"loss"}
+    assert torch.allclose(weights[0], weights[1], atol=1e-5)
+    assert torch.allclose(weights[0], weights[2], atol=1e-5)
+
+
+def test_the_average_lags_behind_the_weights_and_catches_up_with_them() -> None:
+    network = nn.Linear(1, 1)
+    average = loop.Average(network, 0.9)
+    nn.init.constant_(network.weight, 1.0)
+    start = average.tensors["weight"].item()
+    average.follow(network, step=0)
+    early = average.tensors["weight"].item()
+    assert early == pytest.approx(0.1 * start + 0.9 * 1.0)
+    for step in range(1, 200):
+        average.follow(network, step)
+    assert average.tensors["weight"].item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_losses_are_scaled_for_half_precision_and_a_step_with_overflow_is_left_out() -> None:
+    network = net()
+    descent = loop.Descent(network, settings(warm_up=1), torch.float16)
+    before = network[0].weight.detach().clone()
+    scale = descent.scaler.get_scale()
+    assert scale > 1
+    descent.add(descent.model(torch.full((4, 3), 1e38)).square().sum() * 1e38)
+    descent.step(1)
+    assert torch.equal(network[0].weight, before)
+    assert descent.scaler.get_scale() < scale
+    descent.add(descent.model(torch.ones(4, 3)).square().mean())
+    descent.step(2)
+    assert not torch.equal(network[0].weight, before)
