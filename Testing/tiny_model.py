@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from isdmae.labels import LUNGS
+import torch
+
+from isdmae.bundle import Bundle, write_bundle
+from isdmae.labels import LUNGS, make_label
+from isdmae.networks.segmenter import Segmenter
 from isdmae.networks.unet import UNetConfig
 from isdmae.schema import to_plain
 
@@ -28,3 +33,24 @@ def tiny_info(**changes: Any) -> dict[str, Any]:
         "training_sets": [],
     }
     return {**info, **changes}
+
+
+MIDDLE = 8
+"""Of a crop the model of points below sees, and labels, so many pixels."""
+
+
+def write_point_bundle(folder: Path, *, finds: bool = True, **changes: Any) -> Bundle:
+    """Write a model of points that takes all of its crops' middle for a nodule (or nothing)."""
+    weights = {
+        name: torch.zeros_like(value)
+        for name, value in Segmenter(TINY_NETWORK, classes=2).state_dict().items()
+    }
+    weights["head.bias"][1] = 1.0 if finds else -1.0
+    info = tiny_info(
+        name=folder.name,
+        title="Nodules round points",
+        labels=[to_plain(make_label("nodule", 1))],
+        preprocess={"picture_size": 16, "middle": MIDDLE},
+        crop_edge=32,
+    )
+    return write_bundle(folder, {**info, **changes}, weights)

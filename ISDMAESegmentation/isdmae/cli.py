@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -34,7 +35,8 @@ log = logging.getLogger("isdmae")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    options = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = build_parser().parse_args([_shield_minus(argument) for argument in given])
     try:
         command: Callable[[argparse.Namespace], int] = options.run
         return command(options)
@@ -56,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "This is a defect of isdmae %s; please report it with this text.", __version__
         )
         return EXIT_DEFECT
+
+
+def _shield_minus(argument: str) -> str:
+    """Return ``-1.5,2,3`` with a blank before it, or argparse would take it for an option."""
+    return f" {argument}" if re.match(r"-[\d.][\d.eE+-]*\s*,", argument) else argument
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -107,6 +114,18 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument(
         "--mirror", action="store_true", help="average with the mirror image: twice the time"
     )
+    predict.add_argument(
+        "--points",
+        action="append",
+        default=[],
+        metavar="X,Y,Z",
+        help="for a model of points: LPS millimetres, several separated by semicolons",
+    )
+    predict.add_argument(
+        "--points-file",
+        type=Path,
+        help="points from a list of 3D Slicer (.mrk.json, .fcsv) or a table (.csv)",
+    )
     predict.add_argument("--preview", type=Path, help="PNG with the outlines on the CT")
     predict.add_argument("--report", type=Path, help="JSON with volumes, versions and times")
     predict.add_argument("--series-uid", help="which DICOM series of the folder")
@@ -121,7 +140,11 @@ def _add_predict(commands: Any) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     from .job import PredictJob, Runner
+    from .point_file import parse_points, read_points
 
+    points = [point for text in options.points for point in parse_points(text)]
+    if options.points_file is not None:
+        points += read_points(options.points_file)
     job = PredictJob(
         input=options.input,
         outputs=tuple(options.output),
@@ -130,6 +153,7 @@ def _predict(options: argparse.Namespace) -> int:
         precision=options.precision,
         views=tuple(options.views) if options.views else None,
         mirror=options.mirror,
+        points=tuple(points),
         preview=options.preview,
         report=options.report,
         series_uid=options.series_uid,
@@ -146,9 +170,17 @@ def _predict(options: argparse.Namespace) -> int:
     for notice in report["notices"]:
         log.warning("Note: %s %s", notice["message"], notice["remedy"])
     for segment in report["segments"]:
-        log.info("%s: %.0f mL%s", segment["name"], segment["volume_ml"], _shares(segment))
+        log.info("%s: %s%s", segment["name"], _size(segment), _shares(segment))
     log.info("%.1f s; wrote %s", sum(report["seconds"].values()), ", ".join(map(str, job.outputs)))
     return EXIT_DONE
+
+
+def _size(segment: dict[str, Any]) -> str:
+    """Return such as ``2310 mL``, or of what lies at a point ``0.44 mL, 12.1 mm``."""
+    if segment["point_mm"] is None:
+        return f"{segment['volume_ml']:.0f} mL"
+    across = segment["diameter_mm"]
+    return f"{segment['volume_ml']:.2f} mL" + ("" if across is None else f", {across:.1f} mm")
 
 
 def _shares(segment: dict[str, Any]) -> str:

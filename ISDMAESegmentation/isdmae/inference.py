@@ -14,7 +14,10 @@ from .checks import Notice, prepare_hu
 from .compute import LoadedNetwork, Progress, Stop, Watcher, available_threads
 from .device import DeviceChoice
 from .errors import Cancelled, InputError
-from .labels import LEFT, RIGHT, Label
+from .findings import result_notices, shares_of
+from .labels import Label, numbered
+from .points import Point, longest_diameter_mm
+from .pointwise import label_points
 from .postprocess import CleaningCounts, clean, volumes_ml
 from .region import Region
 from .slicewise import label_slices
@@ -36,6 +39,8 @@ class Segmentation:
     shares: dict[str, dict[str, float]]
     """Of a model that looks within another one, on a CT: for each label what share (0..1) of each
     structure of the other one it takes, such as lesion of the left lung."""
+    diameters_mm: dict[str, float]
+    """Of points: the longest axial diameter of what was found at each."""
     status: str
     bundle: Bundle
     notices: tuple[Notice, ...]
@@ -95,12 +100,15 @@ class Predictor:
         self.network = LoadedNetwork(self.bundle, device, precision, mirror=mirror)
         within = self.bundle.info.within
         self._around = Predictor(within, device=device, precision=precision) if within else None
-        if self._around is not None and self._around.bundle.info.within:
-            raise InputError(
-                "bad-bundle",
-                f"The model '{within}', within which this one looks, lies within a third.",
-                "Export the model again, within one that stands by itself.",
-            )
+        if self._around is not None:
+            other = self._around.bundle.info
+            if other.within or other.crop_edge is not None:
+                why = "lies within a third" if other.within else "needs points"
+                raise InputError(
+                    "bad-bundle",
+                    f"The model '{within}', within which this one looks, {why}.",
+                    "Export the model again, within one that stands by itself.",
+                )
 
     @property
     def device(self) -> DeviceChoice:
@@ -116,6 +124,12 @@ class Predictor:
                     "Leave the views out, or choose a 2D model.",
                 )
             return ()
+        if self.bundle.info.crop_edge is not None and set(views) - {"axial"}:
+            raise InputError(
+                "views-of-points",
+                "A model of points sees axial crops; it has no other views.",
+                "Leave the views out, or choose a model of whole scans.",
+            )
         if not views or len(set(views)) != len(views):
             raise ValueError(f"Views are one or more different ones, not {views}.")
         return views
@@ -125,6 +139,7 @@ class Predictor:
         volume: Volume,
         *,
         region: Region | None = None,
+        points: Sequence[Point] = (),
         force: bool = False,
         progress: Progress | None = None,
         stop: Stop | None = None,
@@ -139,6 +154,9 @@ class Predictor:
             Label nothing outside it. Only the slices that it meets are computed, each as a whole
             (3D: the region and half a cube about it), so the network sees what lies around the
             region. Several views are computed of the whole scan.
+        points : sequence of tuple of float
+            For a model of points (see `BundleInfo.crop_edge`) and a CT: LPS positions in mm. The
+            result has a label for each, in their order. A picture is a crop round its point.
         force : bool
             Skip the check that the values are HU.
         progress, stop : callable, optional
@@ -166,45 +184,66 @@ class Predictor:
         torch.set_num_threads(threads)
         with watch("check and orient"):
             self._refuse_kind(volume)
+            self._refuse_points(volume, points)
             checked, notices = prepare_hu(volume, force=force) if volume.is_hu else (volume, [])
             turned, order = to_lps_order(checked)
             span = slice(0, len(turned.array)) if region is None else region.box(turned)[0]
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
         around = self._around if volume.is_hu else None
         surroundings: Array | None = None
-        if around is None:
-            labels = self._label(turned, span, region, views, watcher)
+        part = watcher if around is None else watcher.part(0.0, 0.5)
+        at_points: list[Notice] = []
+        if points and self.bundle.info.crop_edge is not None:
+            edge = self.bundle.info.crop_edge
+            labels, at_points = label_points(turned, points, edge, self.network, part)
         else:
-            labels = self._label(turned, span, region, views, watcher.part(0.0, 0.5))
+            labels = self._label(turned, span, region, views, part)
+        if around is not None:
             surroundings = around.surroundings(turned, span, region, watcher.part(0.5, 0.5))
             labels = np.where(surroundings > 0, labels, 0).astype(np.uint8)
         with watch("clean"):
             report("clean", 0.95)
-            cleaned, counts = clean(
-                turned.with_array(labels),
-                self.bundle.info.postprocess,
-                slices=span.stop - span.start,
-            )
+            cleaned, counts = turned.with_array(labels), CleaningCounts()
+            if not points:
+                # What lies at a point is one part, and no speck, however small.
+                cleaned, counts = clean(
+                    cleaned, self.bundle.info.postprocess, slices=span.stop - span.start
+                )
             if region is not None:
                 # After the cleaning: a part of a lung in a small region is no speck.
                 inside = region.mask(turned)
                 cleaned = cleaned.with_array(np.where(inside, cleaned.array, 0).astype(np.uint8))
             back = np.ascontiguousarray(order.undo(cleaned.array))
+            structures = self.bundle.info.labels
+            if points:
+                structures = numbered(structures[0], len(points))
             shares: dict[str, dict[str, float]] = {}
             if around is not None and surroundings is not None:
-                shares = self._shares(cleaned.array, surroundings, around.bundle.info.labels)
+                shares = shares_of(
+                    cleaned.array, surroundings, structures, around.bundle.info.labels
+                )
+            diameters = longest_diameter_mm(cleaned.array, cleaned.spacing_mm) if points else {}
         if stop is not None and stop():
             raise Cancelled()
         labelmap = volume.with_array(back)
         report("done", 1.0)
         return Segmentation(
             labelmap=labelmap,
-            labels=self.bundle.info.labels,
-            volumes_ml=volumes_ml(labelmap, self.bundle.info.labels),
+            labels=structures,
+            volumes_ml=volumes_ml(labelmap, structures),
             shares=shares,
+            diameters_mm={
+                label.name: diameters[label.value]
+                for label in structures
+                if label.value in diameters
+            },
             status="done" if back.any() else "empty",
             bundle=self.bundle,
-            notices=(*notices, *left_out, *result_notices(cleaned, self.bundle.info.labels)),
+            notices=(
+                *notices,
+                *left_out,
+                *(at_points if points else result_notices(cleaned, structures)),
+            ),
             seconds={stage: round(spent, 3) for stage, spent in watch.seconds.items()},
             device=self.device,
             precision=str(self.network.dtype).removeprefix("torch."),
@@ -237,24 +276,6 @@ class Predictor:
         cleaned, _ = clean(found, self.bundle.info.postprocess, slices=span.stop - span.start)
         return cleaned.array
 
-    def _shares(
-        self, found: Array, surroundings: Array, structures: tuple[Label, ...]
-    ) -> dict[str, dict[str, float]]:
-        """Return how much of each structure that was found each label takes."""
-        voxels = _counts(surroundings)
-        taken = {
-            label.name: _counts(np.where(found == label.value, surroundings, 0))
-            for label in self.bundle.info.labels
-        }
-        return {
-            name: {
-                one.name: float(counts[one.value] / voxels[one.value])
-                for one in structures
-                if voxels[one.value]
-            }
-            for name, counts in taken.items()
-        }
-
     def _refuse_kind(self, volume: Volume) -> None:
         kind = "ct" if volume.is_hu else "picture"
         if kind not in self.bundle.info.takes:
@@ -264,13 +285,27 @@ class Predictor:
                 f"Give it a {' or a '.join(self.bundle.info.takes)}, or choose another model.",
             )
 
-
-def _counts(labels: Array) -> Array:
-    """Return how many voxels have each value 0..255; slice by slice, since bincount copies."""
-    counts: Array = sum(
-        (np.bincount(one.ravel(), minlength=256) for one in labels), start=np.zeros(256, np.int64)
-    )
-    return counts
+    def _refuse_points(self, volume: Volume, points: Sequence[Point]) -> None:
+        name = self.bundle.info.name
+        if self.bundle.info.crop_edge is None:
+            if points:
+                raise InputError(
+                    "points-unwanted",
+                    f"The model '{name}' looks at whole scans; it has no use for points.",
+                    "Leave the points out, or choose a model that asks for them.",
+                )
+        elif points and not volume.is_hu:
+            raise InputError(
+                "points-unwanted",
+                "A picture is taken as a crop round its point, which is its middle.",
+                "Leave the points out, or give the CT itself.",
+            )
+        elif not points and volume.is_hu:
+            raise InputError(
+                "no-points",
+                f"The model '{name}' finds what lies at points, and there is none.",
+                "Place a point in each nodule.",
+            )
 
 
 def segment(
@@ -295,38 +330,3 @@ def segment(
     """
     predictor = Predictor(model, device=device)
     return predictor.segment(volume, force=force, progress=progress, stop=stop)
-
-
-def result_notices(labelmap: Volume, labels: tuple[Label, ...]) -> list[Notice]:
-    """Warn where a result (in LPS order) is empty or its sides contradict the axes."""
-    if not labelmap.array.any():
-        return [
-            Notice(
-                "nothing-found",
-                "None of the model's structures was found.",
-                "Check that the scan shows the chest and is the right way up.",
-            )
-        ]
-    if not labelmap.is_hu:
-        return [
-            Notice(
-                "picture-sides",
-                "A picture does not say which side is left; the usual display is assumed "
-                "(the patient's right lung on the viewer's left).",
-                "Swap the sides if the picture is mirrored.",
-            )
-        ]
-    centres = {
-        label.modifier: float(np.mean(np.nonzero((labelmap.array == label.value).any((0, 1)))[0]))
-        for label in labels
-        if label.modifier in (LEFT, RIGHT) and (labelmap.array == label.value).any()
-    }
-    if len(centres) == 2 and centres[LEFT] <= centres[RIGHT]:
-        return [
-            Notice(
-                "sides-contradict",
-                "The left lung lies to the right of the right lung.",
-                "Check the scan's orientation before you use the sides.",
-            )
-        ]
-    return []

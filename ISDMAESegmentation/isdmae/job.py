@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from .errors import Cancelled, InputError
 from .inference import Predictor, Segmentation
 from .io import ReadResult, read, write_labelmap
 from .labelmap_file import VOLUME_SUFFIXES, refuse_suffix
+from .points import Point
 from .postprocess import bounding_box
 from .preview import write_preview
 from .region import Region
@@ -49,6 +50,8 @@ class PredictJob:
     """Average with the result for the mirror image."""
     region: Region | None = None
     """Segment this part of the scan only."""
+    points: tuple[Point, ...] = ()
+    """For a model of points: LPS positions in mm."""
     series_uid: str | None = None
     allow_gaps: bool = False
     force: bool = False
@@ -108,7 +111,12 @@ class Runner:
         for path in job.outputs:
             refuse_suffix(path, scan.volume.shape[::-1])
         result = predictor.segment(
-            scan.volume, region=job.region, force=job.force, progress=progress, stop=stop
+            scan.volume,
+            region=job.region,
+            points=job.points,
+            force=job.force,
+            progress=progress,
+            stop=stop,
         )
         with watch("write"):
             report("write", 0.97)
@@ -167,17 +175,19 @@ def write_box(path: Path, labels: Array, *, overwrite: bool) -> None:
         np.save(file, np.ascontiguousarray(labels[label_box(labels)]), allow_pickle=False)
 
 
-def describe_segments(scan: Volume, result: Segmentation) -> list[dict[str, Any]]:
+def describe_segments(job: PredictJob, scan: Volume, result: Segmentation) -> list[dict[str, Any]]:
     """Return each label with its codes and measures.
 
     ``mean_hu`` is None without voxels or HU; ``percent_of`` says how much of the structures it was
-    looked for in it takes.
+    looked for in it takes; ``diameter_mm`` and ``point_mm`` are those of what lies at a point.
     """
     box = label_box(result.labelmap.array)
     labels, voxels = result.labelmap.array[box], scan.array[box]
     segments = []
-    for label in result.labels:
+    points: Sequence[Point | None] = job.points or [None] * len(result.labels)
+    for label, point in zip(result.labels, points, strict=True):
         mean = mean_hu(voxels[labels == label.value]) if scan.is_hu else None
+        diameter = result.diameters_mm.get(label.name)
         segments.append(
             {
                 "value": label.value,
@@ -185,8 +195,10 @@ def describe_segments(scan: Volume, result: Segmentation) -> list[dict[str, Any]
                 "name": label.name,
                 "colour": list(label.colour),
                 "terminology": label.terminology(),
-                "volume_ml": round(result.volumes_ml[label.name], 1),
+                "volume_ml": round(result.volumes_ml[label.name], 3),
                 "mean_hu": mean,
+                "diameter_mm": None if diameter is None else round(diameter, 1),
+                "point_mm": to_plain(point),
                 "percent_of": {
                     name: round(100 * share, 2)
                     for name, share in result.shares.get(label.name, {}).items()
@@ -214,7 +226,7 @@ def make_report(
     box = label_box(result.labelmap.array)
     return {
         "status": result.status,
-        "segments": describe_segments(volume, result),
+        "segments": describe_segments(job, volume, result),
         "box": {
             "offset_ijk": [part.start for part in reversed(box)],
             "size_ijk": [part.stop - part.start for part in reversed(box)],

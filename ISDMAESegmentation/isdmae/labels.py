@@ -139,6 +139,20 @@ def make_label(name: str, value: int) -> Label:
     return Label(value=value, name=name, colour=colour, category=TISSUE, type=TISSUE)
 
 
+def numbered(label: Label, count: int) -> tuple[Label, ...]:
+    """Return ``label`` once for each of ``count`` structures of its kind.
+
+    Examples
+    --------
+    >>> [(label.value, label.name) for label in numbered(NODULE, 2)]
+    [(1, 'nodule 1'), (2, 'nodule 2')]
+    """
+    return tuple(
+        replace(label, value=number, name=f"{label.name} {number}")
+        for number in range(1, count + 1)
+    )
+
+
 def mirrored_classes(labels: Sequence[Label]) -> list[int]:
     """Return each class's class in a mirror image, background first; labels count 1, 2, ...
 

@@ -40,6 +40,7 @@ def describe() -> dict[str, Any]:
                 "description": bundle.info.description,
                 "licence": bundle.info.licence,
                 "non_commercial": bundle.info.non_commercial,
+                "needs_points": bundle.info.crop_edge is not None,
                 "labels": [label.name for label in bundle.info.labels],
                 "folder": str(bundle.folder),
             }

@@ -22,6 +22,9 @@ REACH_MM = 25.0
 """Crops are cut this far above and below the point: over the largest nodule's radius (15 mm)."""
 NEAR_MM = 6.0
 """A structure that stays farther than this from the point is another one."""
+TURN = 1.25
+"""Sections that fall to 1 / TURN of the largest and then grow to TURN times the smallest again
+belong to another structure: a vessel, or the chest wall, on which a nodule hangs."""
 AIR_HU = -1024.0
 
 
@@ -47,14 +50,15 @@ def index_of(point_mm: Point, volume: Volume) -> tuple[int, int, int]:
         ``point-outside`` where none does.
     """
     to_index = np.linalg.inv(volume.affine)
-    ijk = np.rint(to_index[:3, :3] @ np.asarray(point_mm) + to_index[:3, 3]).astype(int)
-    k, j, i = (int(value) for value in ijk[::-1])
-    if not all(0 <= n < size for n, size in zip((k, j, i), volume.shape, strict=True)):
+    ijk = to_index[:3, :3] @ np.asarray(point_mm) + to_index[:3, 3]
+    inside = np.all((ijk > -0.5) & (ijk < np.asarray(volume.shape[::-1]) - 0.5))
+    if not inside:  # also where the point is not finite
         raise InputError(
             "point-outside",
             f"The point {tuple(round(c, 1) for c in point_mm)} (LPS, mm) lies outside the scan.",
             "Place it in a nodule of this scan.",
         )
+    i, j, k = (int(value) for value in np.rint(ijk))
     return k, j, i
 
 
@@ -101,48 +105,119 @@ def _overlap(
     return tuple(inside), tuple(outside)
 
 
-def paste_nearest(labels: Array, crops: Crops, found: Array, spacing_mm: Point) -> bool:
-    """Write the structure at the point into ``labels``, in place; False where there is none.
+def structure_at(crops: Crops, found: Array, spacing_mm: Point) -> Array | None:
+    """Return the structure at the point among what the network found in its crops.
+
+    From the section nearest to the point it is followed up and down, slice by slice, as long as a
+    section touches the one before and does not begin to grow again (see `TURN`).
 
     Parameters
     ----------
-    labels : numpy.ndarray
-        uint8 (k, j, i), the whole scan.
     crops : Crops
         Where the crops lie.
     found : numpy.ndarray
         uint8 (K, N, N), the network's labels of the crops.
     spacing_mm : tuple of float
         Voxel size (i, j, k) of the scan.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        bool (K, N, N); None where nothing comes within `NEAR_MM`.
     """
-    part = connected_at(found > 0, _local(crops), spacing_mm)
-    if part is None:
-        return False
-    inside, outside = _overlap(crops.first, found.shape, labels.shape)
-    target = labels[outside]
-    target[part[inside]] = found[inside][part[inside]]
-    return True
-
-
-def _local(crops: Crops) -> tuple[int, int, int]:
-    k, j, i = (c - f for c, f in zip(crops.centre, crops.first, strict=True))
-    return k, j, i
-
-
-def connected_at(mask: Array, centre: tuple[int, int, int], spacing_mm: Point) -> Array | None:
-    """Return the connected part of ``mask`` that holds ``centre`` or lies nearest to it.
-
-    None where nothing comes within `NEAR_MM`.
-    """
+    mask = found > 0
     voxels = np.argwhere(mask)
     if not len(voxels):
         return None
-    away = (voxels - centre) * np.asarray(spacing_mm[::-1])
-    distance = np.sqrt((away**2).sum(axis=1))
+    centre = np.subtract(crops.centre, crops.first)
+    distance = np.linalg.norm((voxels - centre) * np.asarray(spacing_mm[::-1]), axis=1)
     nearest = int(distance.argmin())
     if distance[nearest] > NEAR_MM:
         return None
-    image = sitk.GetImageFromArray(np.ascontiguousarray(mask).astype(np.uint8))
-    parts = sitk.GetArrayViewFromImage(sitk.ConnectedComponent(image, True))
-    result: Array = parts == parts[tuple(voxels[nearest])]
-    return result
+    k, j, i = voxels[nearest]
+    seed = np.zeros(mask.shape[1:], dtype=bool)
+    seed[j, i] = True
+    part = np.zeros_like(mask)
+    part[k] = _touching(mask[k], seed)
+    _follow(mask, part, range(k + 1, len(mask)), part[k])
+    _follow(mask, part, range(k - 1, -1, -1), part[k])
+    return part
+
+
+def _touching(section: Array, seed: Array) -> Array:
+    """Return the parts of a section, bool (N, N), that hold a pixel of ``seed``."""
+    image = sitk.GetImageFromArray(section.astype(np.uint8))
+    numbers = sitk.GetArrayFromImage(sitk.ConnectedComponent(image, True))
+    result: Array = np.isin(numbers, np.unique(numbers[seed & section]))
+    return result & section
+
+
+def _follow(mask: Array, part: Array, slices: range, section: Array) -> None:
+    """Write the sections of a structure that go on from ``section`` into ``part``."""
+    largest = smallest = int(section.sum())
+    for k in slices:
+        section = _touching(mask[k], section)
+        area = int(section.sum())
+        if area == 0 or (largest > TURN * smallest and area > TURN * smallest):
+            return
+        part[k] = section
+        smallest = area if area > largest else min(smallest, area)
+        largest = max(largest, area)
+
+
+def paste(labels: Array, crops: Crops, part: Array, value: int) -> bool:
+    """Write a structure into the labels of the whole scan, in place.
+
+    False, and nothing written, where most of it belongs to another structure already; of two that
+    touch, the first keeps its voxels.
+    """
+    inside, outside = _overlap(crops.first, part.shape, labels.shape)
+    target, mine = labels[outside], part[inside]
+    free = mine & (target == 0)
+    if 2 * free.sum() <= mine.sum():
+        return False
+    target[free] = value
+    return True
+
+
+def longest_diameter_mm(labels: Array, spacing_mm: Point) -> dict[int, float]:
+    """Return the longest axial diameter of each label.
+
+    It is measured between the middles of pixel edges, so that n pixels in a row are n pixels long.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        uint8 (k, j, i) in LPS order.
+    spacing_mm : tuple of float
+        Voxel size (i, j, k).
+
+    Examples
+    --------
+    >>> labels = np.zeros((2, 9, 9), np.uint8)
+    >>> labels[0, 4, 2:7] = 1
+    >>> longest_diameter_mm(labels, (0.5, 0.5, 2.0))
+    {1: 2.5}
+    """
+    longest: dict[int, float] = {}
+    for plane in labels:
+        for value in np.flatnonzero(np.bincount(plane.ravel())):
+            if value:
+                here = _plane_diameter_mm(plane == value, spacing_mm)
+                longest[int(value)] = max(longest.get(int(value), 0.0), here)
+    return longest
+
+
+def _plane_diameter_mm(mask: Array, spacing_mm: Point) -> float:
+    """Return the longest distance in a mask, bool (j, i), between ends of its rows and columns."""
+    ends = []
+    for axis in (0, 1):
+        lines = np.flatnonzero(mask.any(axis=1 - axis))
+        used = mask if axis == 0 else mask.T
+        first = used[lines].argmax(axis=1) - 0.5
+        last = used.shape[1] - used[lines][:, ::-1].argmax(axis=1) - 0.5
+        for end in (first, last):
+            pair = (lines, end) if axis == 0 else (end, lines)
+            ends.append(np.stack(pair, axis=1))
+    places = np.concatenate(ends) * (spacing_mm[1], spacing_mm[0])
+    return float(np.linalg.norm(places[:, None] - places[None], axis=2).max())

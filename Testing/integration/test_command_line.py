@@ -21,6 +21,7 @@ from isdmae.bundle import Bundle
 from isdmae.cli import main
 from isdmae.phantom import Phantom
 from isdmae.volume import Volume
+from tiny_model import write_point_bundle
 
 
 @pytest.fixture
@@ -267,6 +268,32 @@ def test_overwrite_replaces(ct: Path, tiny_bundle: Bundle, tmp_path: Path) -> No
     target.write_bytes(b"old")
     assert predict(ct, target, tiny_bundle, "--overwrite") == 0
     assert io.read(target).volume.shape == io.read(ct).volume.shape
+
+
+def test_points_from_the_command_line_and_from_a_file(
+    ct: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    volume = io.read(ct).volume
+    centre = volume.affine[:3] @ (*(size // 2 for size in volume.shape[::-1]), 1)
+    x, y, z = (float(value) for value in centre)
+    file = tmp_path / "points.csv"
+    file.write_text(f"r,a,s\n{-x - 60},{-y},{z}\n")
+    bundle = write_point_bundle(tmp_path / "points")
+    report = tmp_path / "report.json"
+    options = ["--points", f"-1e3,0,0;{x},{y},{z}", "--points-file", str(file)]
+    assert predict(ct, tmp_path / "a.seg.nrrd", bundle, *options) == 2
+    assert "(-1000.0, 0.0, 0.0) (LPS, mm) lies outside the scan" in caplog.text
+    options[1] = f"{x}, {y},{z}"
+    assert predict(ct, tmp_path / "a.seg.nrrd", bundle, *options, "--report", str(report)) == 0
+    segments = json.loads(report.read_text())["segments"]
+    assert [segment["id"] for segment in segments] == ["nodule_1", "nodule_2"]
+    assert segments[0]["point_mm"] == pytest.approx([x, y, z])
+    assert segments[1]["point_mm"] == pytest.approx([x + 60, y, z])
+    assert "nodule 1: " in caplog.text
+    assert f"{segments[0]['diameter_mm']:.1f} mm" in caplog.text
+    assert predict(ct, tmp_path / "b.seg.nrrd", bundle) == 2
+    assert "there is none. Place a point in each nodule." in caplog.text
 
 
 def test_an_unknown_model_names_those_that_exist(

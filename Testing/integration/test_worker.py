@@ -22,6 +22,7 @@ from isdmae.errors import InputError
 from isdmae.phantom import Phantom
 from isdmae.volume import Volume
 from isdmae.worker import Worker, parse_request
+from tiny_model import write_point_bundle
 
 
 class Pipe:
@@ -142,6 +143,18 @@ def test_a_box_of_labels_for_a_program(
         mean = pytest.approx(inside.mean(), abs=0.1) if inside.size else None
         assert segment["mean_hu"] == mean
         assert segment["volume_ml"] == pytest.approx(inside.size * voxel_ml, abs=0.1)
+
+
+def test_points_travel_with_the_job(worker: Pipe, ct: Path, tmp_path: Path) -> None:
+    bundle = write_point_bundle(tmp_path / "points")
+    point = io.read(ct).volume.affine[:3] @ (50, 40, 16, 1)
+    target = tmp_path / "a.nrrd"
+    worker.send(command="predict", id=1, job=job(ct, target, bundle, points=[list(point)]))
+    report = worker.until("done", "error")["report"]
+    assert [segment["name"] for segment in report["segments"]] == ["nodule 1"]
+    assert io.read(target).volume.array[16, 40, 50] == 1
+    worker.send(command="predict", id=2, job=job(ct, target, bundle, points=[[1, 2]]))
+    assert worker.receive()["code"] == "bad-schema"
 
 
 def test_bytes_that_are_no_text_and_endless_lines_are_answered(worker: Pipe) -> None:

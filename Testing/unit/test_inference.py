@@ -13,7 +13,8 @@ from isdmae import compute
 from isdmae.bundle import Bundle, write_bundle
 from isdmae.compute import is_out_of_memory
 from isdmae.errors import Cancelled, InputError, ResourceError
-from isdmae.inference import Predictor, result_notices
+from isdmae.findings import result_notices
+from isdmae.inference import Predictor
 from isdmae.labels import LUNGS
 from isdmae.networks.segmenter import Segmenter
 from isdmae.networks.unet import UNetConfig
@@ -21,7 +22,7 @@ from isdmae.phantom import Phantom
 from isdmae.region import Region
 from isdmae.schema import to_plain
 from isdmae.volume import Volume
-from tiny_model import TINY_NETWORK, tiny_info
+from tiny_model import MIDDLE, TINY_NETWORK, tiny_info, write_point_bundle
 
 
 @pytest.fixture
@@ -263,3 +264,93 @@ def test_a_model_within_itself_or_within_a_bound_one_is_refused(
     monkeypatch.setenv("ISDMAE_MODELS", f"{tmp_path}:{tiny_bundle.folder.parent}")
     with pytest.raises(InputError, match="lies within a third"):
         Predictor(chain.folder, device="cpu")
+
+
+def lps_of(volume: Volume, k: int, j: int, i: int) -> tuple[float, float, float]:
+    x, y, z, _ = volume.affine @ (i, j, k, 1.0)
+    return float(x), float(y), float(z)
+
+
+def test_each_point_gets_a_label_of_its_own_on_the_grid_of_the_ct(
+    tmp_path: Path, small_phantom: Phantom
+) -> None:
+    predictor = Predictor(write_point_bundle(tmp_path / "points").folder, device="cpu")
+    turned = small_phantom.ct
+    # The same patient with axes (j, -k, i): what is found does not depend on how voxels are stored.
+    array = np.ascontiguousarray(turned.array.transpose(2, 0, 1)[:, ::-1])
+    other = Volume(
+        array=array,
+        spacing_mm=(turned.spacing_mm[1], turned.spacing_mm[2], turned.spacing_mm[0]),
+        origin_mm=lps_of(turned, turned.shape[0] - 1, 0, 0),
+        direction=turned.direction[:, [1, 2, 0]] * (1, -1, 1),
+    )
+    places = ((20, 40, 30), (8, 50, 70))
+    points = [lps_of(turned, *place) for place in places]
+    seen: list[float] = []
+    result = predictor.segment(
+        turned, points=points, progress=lambda stage, share: seen.append(share)
+    )
+    reach = round(25 / turned.spacing_mm[2])
+    expected = np.zeros(turned.shape, np.uint8)
+    for value, (k, j, i) in enumerate(places, start=1):
+        half = MIDDLE // 2
+        expected[k - reach : k + reach + 1, j - half : j + half, i - half : i + half] = value
+    assert np.array_equal(result.labelmap.array, expected)
+    assert [label.name for label in result.labels] == ["nodule 1", "nodule 2"]
+    assert result.volumes_ml["nodule 1"] == pytest.approx((expected == 1).sum() * turned.voxel_ml)
+    across = float(np.hypot(MIDDLE * 3.5, (MIDDLE - 1) * 3.5))
+    assert result.diameters_mm == {
+        "nodule 1": pytest.approx(across), "nodule 2": pytest.approx(across)
+    }  # fmt: skip
+    assert [notice.code for notice in result.notices] == ["thick-slices"]
+    assert seen == sorted(seen)
+
+    again = predictor.segment(other, points=points)
+    assert again.labelmap.same_grid(other, tolerance=0)
+    assert np.array_equal(again.labelmap.array, expected.transpose(2, 0, 1)[:, ::-1])
+
+
+def test_points_that_find_nothing_new_are_named(tmp_path: Path, small_phantom: Phantom) -> None:
+    ct = small_phantom.ct
+    points = [lps_of(ct, 20, 40, 30), lps_of(ct, 20, 41, 31)]
+    finds = Predictor(write_point_bundle(tmp_path / "finds").folder, device="cpu")
+    result = finds.segment(ct, points=points)
+    assert [notice.code for notice in result.notices] == ["thick-slices", "point-repeated"]
+    assert result.notices[1].message.startswith("Point 2 ")
+    assert result.volumes_ml["nodule 2"] == 0
+    assert list(result.diameters_mm) == ["nodule 1"]
+    blind = Predictor(write_point_bundle(tmp_path / "blind", finds=False).folder, device="cpu")
+    result = blind.segment(ct, points=points)
+    assert [notice.code for notice in result.notices[1:]] == ["nothing-at-point"] * 2
+    assert result.status == "empty"
+
+
+def test_points_and_models_that_do_not_belong_together_are_refused(
+    tmp_path: Path, tiny_bundle: Bundle, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ct = small_phantom.ct
+    middle = [lps_of(ct, 16, 44, 52)]
+    folder = write_point_bundle(tmp_path / "points").folder
+    predictor = Predictor(folder, device="cpu")
+    picture = Volume(array=np.arange(32 * 32).reshape(1, 32, 32), is_hu=False)
+    for model, volume, points, code in (
+        (predictor, ct, [], "no-points"),
+        (predictor, picture, middle, "points-unwanted"),
+        (predictor, ct, [*middle, (9e9, 0, 0)], "point-outside"),
+        (predictor, ct, middle * 256, "too-many-points"),
+        (Predictor(tiny_bundle.folder, device="cpu"), ct, middle, "points-unwanted"),
+    ):
+        with pytest.raises(InputError) as caught:
+            model.segment(volume, points=points)
+        assert caught.value.code == code
+    with pytest.raises(InputError, match="sees axial crops"):
+        Predictor(folder, device="cpu", views=("axial", "coronal"))
+    inner = bundle_within(tmp_path / "inner", "points")
+    monkeypatch.setenv("ISDMAE_MODELS", str(tmp_path))
+    with pytest.raises(InputError, match="needs points"):
+        Predictor(inner.folder, device="cpu")
+
+    # A picture is a crop: what lies in its middle, and nothing else.
+    labels = predictor.segment(picture).labelmap.array
+    assert labels.sum() == MIDDLE**2
+    assert labels[0, 12:20, 12:20].all()

@@ -1,0 +1,78 @@
+"""What a result says: which share of a structure is taken, and what looks wrong about it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .checks import Notice
+from .labels import LEFT, RIGHT, Label
+from .volume import Array, Volume
+
+
+def shares_of(
+    found: Array, surroundings: Array, labels: tuple[Label, ...], structures: tuple[Label, ...]
+) -> dict[str, dict[str, float]]:
+    """Return how much of each structure that was found each label takes.
+
+    Parameters
+    ----------
+    found, surroundings : numpy.ndarray
+        uint8 (k, j, i): the labels, and the structures in which they were looked for.
+    labels, structures : tuple of Label
+        What their values mean.
+    """
+    voxels = _counts(surroundings)
+    taken = {
+        label.name: _counts(np.where(found == label.value, surroundings, 0)) for label in labels
+    }
+    return {
+        name: {
+            one.name: float(counts[one.value] / voxels[one.value])
+            for one in structures
+            if voxels[one.value]
+        }
+        for name, counts in taken.items()
+    }
+
+
+def _counts(labels: Array) -> Array:
+    """Return how many voxels have each value 0..255; slice by slice, since bincount copies."""
+    counts: Array = sum(
+        (np.bincount(one.ravel(), minlength=256) for one in labels), start=np.zeros(256, np.int64)
+    )
+    return counts
+
+
+def result_notices(labelmap: Volume, labels: tuple[Label, ...]) -> list[Notice]:
+    """Warn where a result (in LPS order) is empty or its sides contradict the axes."""
+    if not labelmap.array.any():
+        return [
+            Notice(
+                "nothing-found",
+                "None of the model's structures was found.",
+                "Check that the scan shows the chest and is the right way up.",
+            )
+        ]
+    if not labelmap.is_hu:
+        return [
+            Notice(
+                "picture-sides",
+                "A picture does not say which side is left; the usual display is assumed "
+                "(the patient's right lung on the viewer's left).",
+                "Swap the sides if the picture is mirrored.",
+            )
+        ]
+    centres = {
+        label.modifier: float(np.mean(np.nonzero((labelmap.array == label.value).any((0, 1)))[0]))
+        for label in labels
+        if label.modifier in (LEFT, RIGHT) and (labelmap.array == label.value).any()
+    }
+    if len(centres) == 2 and centres[LEFT] <= centres[RIGHT]:
+        return [
+            Notice(
+                "sides-contradict",
+                "The left lung lies to the right of the right lung.",
+                "Check the scan's orientation before you use the sides.",
+            )
+        ]
+    return []
