@@ -239,7 +239,7 @@ def test_usage_and_recipes(
 ) -> None:
     assert cli.main([]) == 2
     assert cli.main(["--help"]) == 0
-    assert "prepare,pretrain,finetune" in capsys.readouterr().err
+    assert "prepare,sets,pretrain,finetune" in capsys.readouterr().err
     assert cli.main(["pretrain", "--recipe"]) == 2
     bad = tmp_path / "bad.yaml"
     bad.write_text("masks: {spatial_ratio: 3}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import yaml
 from isdmae.errors import InputError, ResourceError
 from isdmae.preprocess import PreprocessConfig
 from isdmae.volume import Volume
-from isdmae_train import cli, prepare
+from isdmae_train import cli, prepare, scans
 from isdmae_train.cache import open_array
 from isdmae_train.config import DataConfig, LabelSource, PrepareConfig, ScanSource
 from isdmae_train.data import Scans, read_manifest
@@ -175,11 +176,46 @@ def test_a_run_may_take_single_parts_of_the_split(data: Path) -> None:
         Scans(replace(made, parts=("none",)), PreprocessConfig(), ())
 
 
+def test_several_processes_prepare_the_same(data: Path) -> None:
+    names = ("s05", "s50", "s06", "s60", "s59")
+    chosen = tuple(
+        ScanSource(id=name, patient=name, image=Path(f"{name}.nrrd"), licence="none")
+        for name in names
+    )
+    found = []
+    for workers in (0, 2):
+        out = data / f"by-{workers}"
+        with pytest.raises(InputError, match="2 scans or cases were left out"):
+            prepare.prepare(PrepareConfig(data=data, out=out, scans=chosen, workers=workers))
+        found.append(
+            (read_manifest(out / "manifest.jsonl"), (out / "prepare-report.json").read_text())
+        )
+        assert not (out / "s59").exists()
+    assert found[0] == found[1]
+    assert [one.id for one in found[0][0]] == ["s05", "s06", "s60"]
+
+
+def test_a_process_that_is_ended_is_explained(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pool:
+        def __init__(self, *arguments: Any) -> None:
+            pass
+
+        def map(self, *arguments: Any) -> Any:
+            raise BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+        def shutdown(self, *, cancel_futures: bool) -> None:
+            assert cancel_futures
+
+    monkeypatch.setattr(scans, "ProcessPoolExecutor", Pool)
+    with pytest.raises(ResourceError, match="most likely for its memory"):
+        next(scans.prepare_scans((), PrepareConfig(data=data, workers=1)))
+
+
 def test_a_full_disk_ends_it_at_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any, **named: Any) -> None:
         raise ResourceError("disk-full", "The disk is full.", "Free some space.")
 
-    monkeypatch.setattr(prepare, "store_scan", full)
+    monkeypatch.setattr(scans, "store_scan", full)
     scan = ScanSource(id="a", patient="a", image=Path("s00.nrrd"), licence="none")
     with pytest.raises(ResourceError):
         prepare.prepare(PrepareConfig(data=data, out=data / "full", scans=(scan,)))

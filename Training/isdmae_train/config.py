@@ -109,8 +109,12 @@ class PrepareConfig:
     phantom_lesions: bool = False
     """The phantoms' truth is "lesion" (ground glass and consolidation) instead of both lungs."""
     preprocess: PreprocessConfig = PreprocessConfig()
+    workers: int = 0
+    """Processes that prepare scans beside each other, each holding one; 0: this process alone."""
 
     def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError(f"workers is 0 or more, not {self.workers}")
         if self.set and (self.scans or self.pictures):
             raise ValueError("a set by name has its own scans and pictures; list none beside it")
         if self.labels and not self.set:

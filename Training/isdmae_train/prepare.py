@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from isdmae import io
 from isdmae.atomic import write_text_atomic
-from isdmae.checks import prepare_hu
 from isdmae.errors import InputError
-from isdmae.labels import CONSOLIDATION, GROUND_GLASS, LESION, LUNGS
-from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae.schema import to_plain
-from isdmae.volume import Volume, to_lps_order
 
 from .config import PrepareConfig, ScanSource
 from .crops import unpacked
@@ -25,7 +20,6 @@ from .layouts import find_sources
 from .pictures import PictureStack, read_stack, stacks_of
 from .problems import (
     LEFT_OUT,
-    NOT_USED,
     READING,
     REMARK,
     Problem,
@@ -36,17 +30,10 @@ from .problems import (
 )
 from .public_sets import find_set
 from .reporter import counted
-from .store import facts_of, read_entry, resample_slices, store_pictures, store_scan, write_entry
-from .truth import label_file, label_names, read_truth
+from .scans import PreparedScan, prepare_phantom, prepare_scans
+from .store import store_pictures
 
 log = logging.getLogger(__name__)
-
-FIRST_PHANTOM_SEED = 1000
-PICTURE_RANGE = 255
-NOT_HU_REMEDY = (
-    "Give a CT in Hounsfield units; of a file of 0..255 whose window is known, say in a recipe "
-    "which HU they stand for (stored_hu)."
-)
 
 
 def prepare(config: PrepareConfig) -> Path:
@@ -75,12 +62,13 @@ def prepare(config: PrepareConfig) -> Path:
     seen = Seen()
     entries: list[ManifestEntry] = []
     sources: list[ScanSource | PictureStack] = [*scans, *stacks]
-    for one in counted(sources, "prepare", "scan"):
-        if isinstance(one, ScanSource):
-            entries += _prepare_scan(one, config, seen, problems)
-        else:
-            entries += _prepare_stack(one, config, seen, problems)
-    entries += [_prepare_phantom(number, config) for number in range(config.phantoms)]
+    with closing(prepare_scans(scans, config)) as results:
+        for one in counted(sources, "prepare", "scan"):
+            if isinstance(one, ScanSource):
+                entries += _accepted(one, next(results), config, seen, problems)
+            else:
+                entries += _prepare_stack(one, config, seen, problems)
+    entries += [prepare_phantom(number, config) for number in range(config.phantoms)]
     notes = {entry.id: entry.notes for entry in entries}
     patients = len({entry.patient for entry in entries})
     report = write_report(config.out, len(entries), patients, notes, problems)
@@ -173,60 +161,26 @@ def _without_conflicts(
     return scans, [stack for stack, good in zip(stacks, later, strict=True) if good]
 
 
-def _prepare_scan(
-    scan: ScanSource, config: PrepareConfig, seen: Seen, problems: list[Problem]
+def _accepted(
+    scan: ScanSource,
+    done: PreparedScan,
+    config: PrepareConfig,
+    seen: Seen,
+    problems: list[Problem],
 ) -> list[ManifestEntry]:
-    """Prepare one scan; what is wrong with a file of it is named, and nothing returned."""
-    path = file = config.data / scan.image
-    try:
-        facts = facts_of(scan, config.data, config.preprocess)
-        known = read_entry(config.out / scan.id, facts)
-        if known is not None:
-            seen.add_digest(known.sha256, known.shape, scan.id, scan.patient, same_patient=True)
-            return [known]
-        ct, notes, in_hu = _read_ct(scan, path)
-        image = resample_slices(to_lps_order(ct)[0], config.preprocess)
-        seen.add(image, scan.id, scan.patient, same_patient=True)
-        truth: Volume | None = None
-        names: tuple[str, ...] = ()
-        if scan.label is not None:
-            file = config.data / (label_file(scan.label) or scan.image)
-            names = label_names(scan.label)
-            truth, mended = read_truth(ct, scan.label, config.data)
-            notes += mended
-            file = path
-        entry = store_scan(
-            scan, ct, image, truth, names, config.out, config.preprocess,
-            source=path, notes=notes, keep_ct=not in_hu,
-        )  # fmt: skip
-        write_entry(config.out / scan.id, entry, facts)
-        return [entry]
-    except READING as error:
-        problem = problem_of(error, scan.id, file)
-        if scan.label is not None and scan.label.or_not_used and problem.code == "empty-label":
-            problem = replace(problem, effect=NOT_USED)
-        problems.append(problem)
+    """Take over a prepared scan, unless it shows what another one does."""
+    if done.problem is not None:
+        problems.append(done.problem)
+    if done.entry is None:
         return []
-
-
-def _read_ct(scan: ScanSource, path: Path) -> tuple[Volume, tuple[str, ...], bool]:
-    """Return a CT in HU, what was put right in it, and whether its file is in HU."""
-    read = io.read(path)
-    volume, notes = read.volume, [notice.message for notice in read.notices]
-    lowest, highest = float(volume.array.min()), float(volume.array.max())
-    in_hu = scan.stored_hu is None or lowest < 0 or highest > PICTURE_RANGE
-    if scan.stored_hu is not None and not in_hu:
-        air, bright = scan.stored_hu
-        hu = volume.array * np.float32((bright - air) / PICTURE_RANGE) + np.float32(air)
-        volume = volume.with_array(np.rint(hu).astype(np.int16))
-        notes.append(f"Stored as 0..{PICTURE_RANGE}; brought back to {air:g}..{bright:g} HU.")
+    sha256, shape = done.entry.sha256, done.entry.shape
     try:
-        volume, found = prepare_hu(volume)
+        seen.add_digest(sha256, shape, scan.id, scan.patient, same_patient=True)
     except InputError as error:
-        if error.code != "not-hu":
-            raise
-        raise InputError("not-hu", error.message, NOT_HU_REMEDY) from error
-    return volume, (*notes, *(notice.message for notice in found)), in_hu
+        problems.append(problem_of(error, scan.id, config.data / scan.image))
+        shutil.rmtree(config.out / scan.id)
+        return []
+    return [done.entry]
 
 
 def _prepare_stack(
@@ -247,23 +201,3 @@ def _prepare_stack(
     except READING as error:
         problems.append(problem_of(error, stack.id, stack.images[0]))
         return []
-
-
-def _prepare_phantom(number: int, config: PrepareConfig) -> ManifestEntry:
-    phantom = make_phantom(PhantomConfig(seed=FIRST_PHANTOM_SEED + number))
-    name = f"phantom-{FIRST_PHANTOM_SEED + number}"
-    path = config.out / name / "ct.nrrd"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    io.write_image_atomic(path, io.to_sitk(phantom.ct), overwrite=True)
-    scan = ScanSource(
-        id=name, patient=name, image=path, licence="none", weight=config.phantom_weight
-    )
-    truth, names = phantom.lungs, tuple(label.name for label in LUNGS)
-    if config.phantom_lesions:
-        kinds = (GROUND_GLASS.value, CONSOLIDATION.value)
-        lesions = np.isin(phantom.lesions.array, kinds).astype(np.uint8)
-        truth, names = phantom.ct.with_array(lesions), (LESION.name,)
-    image = resample_slices(to_lps_order(phantom.ct)[0], config.preprocess)
-    return store_scan(
-        scan, phantom.ct, image, truth, names, config.out, config.preprocess, source=path
-    )
