@@ -23,8 +23,11 @@ from .config import (
     EvaluateConfig,
     ExportConfig,
     FinetuneConfig,
+    ImportConfig,
     PrepareConfig,
     PretrainConfig,
+    ReconstructConfig,
+    ReportOptions,
     SetsOptions,
     TrainConfig,
     load_recipe,
@@ -81,6 +84,24 @@ def _evaluate(config: EvaluateConfig) -> None:
     evaluate(config)
 
 
+def _reconstruct(config: ReconstructConfig) -> None:
+    from .reconstruct import reconstruct
+
+    logging.info("drawn: %s", reconstruct(config))
+
+
+def _report(options: ReportOptions) -> None:
+    from .report import write_report
+
+    logging.info("written: %s", write_report(options.run))
+
+
+def _import(config: ImportConfig) -> None:
+    from .foreign import import_encoder
+
+    logging.info("to start from: %s", import_encoder(config))
+
+
 def _compare(options: CompareOptions) -> None:
     from .compare import compare
 
@@ -96,10 +117,19 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "export": (ExportConfig, _export),
     "evaluate": (EvaluateConfig, _evaluate),
     "compare": (CompareOptions, _compare),
+    "reconstruct": (ReconstructConfig, _reconstruct),
+    "report": (ReportOptions, _report),
+    "import-encoder": (ImportConfig, _import),
 }
 
 
-FIRST_WORD: dict[type[Any], str] = {CompareOptions: "--recipe", SetsOptions: "--name"}
+FIRST_WORD: dict[type[Any], str] = {
+    CompareOptions: "--recipe",
+    SetsOptions: "--name",
+    ReportOptions: "--run",
+    ImportConfig: "--file",
+    ReconstructConfig: "--run",
+}
 """The option that a first word without one stands for."""
 
 SHARED = ("pretrain", "finetune", "evaluate")

@@ -397,6 +397,53 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReconstructConfig:
+    """`reconstruct`: what a pre-training makes of a scan, as a picture."""
+
+    run: Path
+    """Folder of a pre-training."""
+    case: str
+    """Id of a scan of the manifest."""
+    out: Path
+    """A .png."""
+    manifest: Path | None = None
+    """Without one, that of the run."""
+    count: int = 4
+    """Slices, or cubes."""
+    seed: int = 0
+    """Of places and masks."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= 64:
+            raise ValueError(f"count lies in 1..64, not {self.count}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """`report`: the page of a run."""
+
+    run: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """`import-encoder`: weights of another project become the start of a fine-tuning."""
+
+    file: Path
+    """A .safetensors."""
+    out: Path
+    """Folder of the run to write."""
+    map: Path | None = None
+    """YAML: regular expressions of the file's names to the names here."""
+    spatial_dims: Literal[2, 3] = 2
+    encoder: Literal["residual", "bottleneck", "mit", "mednext"] = "residual"
+    size: Literal["S", "B", "L"] = "S"
+    preprocess: PreprocessConfig = PreprocessConfig()
+    partial: bool = False
+    """Take what fits, although tensors of the encoder are missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """`evaluate`: a bundle against truth, whole scans and whole sets of pictures."""
 

@@ -85,12 +85,27 @@ def finetune(config: FinetuneConfig) -> Path:
             last = step == config.loop.steps
             if step % config.loop.log_every == 0 or last:
                 track.scalars(step, descent.values() | {"learning_rate": rate})
+            if step % (10 * config.loop.log_every) == 0 or step == config.loop.log_every or last:
+                track.picture(step, "example", strip(channels, labels, logits))
             stopping = anyone(stop.asked)
             descent.save_when_due(checkpoints, step, plain, now=stopping or last)
             if stopping:
                 break
     loop.check_complete(step, config.loop.steps)
     return config.out
+
+
+@torch.no_grad()
+def strip(channels: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
+    r"""Lay the first image of a batch, its truth and its prediction side by side: (1, H, 3 W).
+
+    ``channels`` is (B, C, \*S), ``labels`` int64 (B, \*S), ``logits`` (B, classes, \*S); of a
+    volume the middle slice is shown. Classes are shades of grey.
+    """
+    shades = logits.shape[1] - 1
+    tiles = [channels[0, 0], labels[0] / shades, logits[0].argmax(dim=0) / shades]
+    flat = [tile.float().cpu() for tile in tiles]
+    return torch.cat([t[t.shape[0] // 2] if t.ndim == 3 else t for t in flat], dim=-1)[None]
 
 
 def network_config(config: FinetuneConfig) -> UNetConfig:

@@ -22,11 +22,10 @@ from isdmae.io import write_image_atomic
 from isdmae.schema import to_plain
 
 from . import distributed
+from .report import PREVIEW_NAME, write_report
 from .reporter import current
 
 log = logging.getLogger(__name__)
-
-PREVIEW_NAME = "preview.png"
 
 
 def track_run(folder: Path, config: Any, *, name: str, first: int) -> Tracker | NoTracker:
@@ -57,6 +56,8 @@ class NoTracker:
 
 class Tracker:
     """Record one run in ``folder``: ``config.json``, ``log.jsonl``, ``preview.png``, TensorBoard.
+
+    At the end it writes ``report.html``.
 
     Whoever listens to the run (see `isdmae_train.reporter`) hears of every step.
     """
@@ -93,6 +94,8 @@ class Tracker:
         self._log.close()
         if self._board is not None:
             self._board.close()
+        if error is None:
+            write_report(self._folder)
 
     def advance(self) -> None:
         """Move on by one step; a pause that was asked for is spent here."""
@@ -160,7 +163,15 @@ def describe_run(config: Any) -> str:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    facts = {"config": to_plain(config), "seed": config.loop.seed, "versions": versions}
+    machine = f"{platform.platform()}, {torch.get_num_threads()} threads"
+    if config.loop.device != "cpu" and torch.cuda.is_available():
+        machine += f", {torch.cuda.get_device_name()}"
+    facts = {
+        "config": to_plain(config),
+        "seed": config.loop.seed,
+        "machine": machine,
+        "versions": versions,
+    }
     return json.dumps(facts, indent=2, sort_keys=True) + "\n"
 
 
