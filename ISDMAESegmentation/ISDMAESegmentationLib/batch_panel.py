@@ -9,6 +9,7 @@ from typing import Any
 import ctk
 from slicer.i18n import tr as _
 
+from . import models
 from .batch import Batch, BatchState, folder_items, scene_items
 from .failure import SegmentationError, refuse
 from .parameter_node import ParameterNode
@@ -73,6 +74,8 @@ class BatchPanel:
     def _why_not(self, from_folder: bool) -> str:
         if self._logic.client.busy:
             return _("A segmentation is running.")
+        if self._parameters is not None and models.needs_points(self._parameters.model):
+            return _("The model needs points in each CT; segment them one by one, above.")
         source = self._ui.batchInputEdit.currentPath
         if from_folder and not (source and Path(source).is_dir()):
             return _("Choose the folder of CTs.")

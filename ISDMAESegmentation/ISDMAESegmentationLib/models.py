@@ -38,6 +38,8 @@ class Model:
     non_commercial: bool
     result: str
     """The best known accuracy in one phrase, or an empty text."""
+    needs_points: bool
+    """Whether it finds what lies at points."""
     removable: bool
 
     def summary(self) -> str:
@@ -78,6 +80,11 @@ def list_models() -> list[Model]:
 def locate(name: str) -> str:
     """Return the folder of the model ``name``; anything else is returned as it is."""
     return next((str(model.folder) for model in list_models() if model.name == name), name)
+
+
+def needs_points(name: str) -> bool:
+    """Return whether the model ``name`` finds what lies at points."""
+    return any(model.name == name and model.needs_points for model in list_models())
 
 
 def add_model(source: Path) -> Model:
@@ -155,6 +162,7 @@ def _read(path: Path, removable: bool) -> Model | None:
             licence=str(info["licence"]),
             non_commercial=bool(info["non_commercial"]),
             result=_best_result(info.get("results", [])),
+            needs_points=info.get("crop_edge") is not None,
             removable=removable,
         )
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The table of segments: visibility, colour, name, volume, mean HU."""
+"""The table of segments: visibility, colour, name, volume, mean HU, of nodules the diameter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-SHOWN, COLOUR, NAME, VOLUME, MEAN = range(5)
+SHOWN, COLOUR, NAME, VOLUME, MEAN, DIAMETER = range(6)
 
 
 class ResultTable:
@@ -18,12 +18,12 @@ class ResultTable:
         self._table = table
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._ids: list[str] = []
-        table.setColumnCount(5)
-        table.setHorizontalHeaderLabels(["", "", _("Segment"), _("mL"), _("Mean HU")])
+        table.setColumnCount(6)
+        table.setHorizontalHeaderLabels(["", "", _("Segment"), _("mL"), _("Mean HU"), _("mm")])
         table.verticalHeader().setVisible(False)
         header = table.horizontalHeader()
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
-        for column in (SHOWN, COLOUR, VOLUME, MEAN):
+        for column in (SHOWN, COLOUR, VOLUME, MEAN, DIAMETER):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.connect("itemChanged(QTableWidgetItem*)", self._on_item_changed)
         self.show(None, None)
@@ -45,6 +45,8 @@ class ResultTable:
         self._table.setRowCount(len(pairs))
         for row, (entry, segment) in enumerate(pairs):
             self._fill_row(row, entry, segment)
+        at_points = any(entry.get("point_mm") for entry, segment in pairs)
+        self._table.setColumnHidden(DIAMETER, not at_points)
         self._table.blockSignals(False)
         self._table.setVisible(bool(pairs))
         self._fit_height()
@@ -67,11 +69,14 @@ class ResultTable:
         self._table.setItem(row, SHOWN, shown)
         self._table.setItem(row, COLOUR, colour)
         self._table.setItem(row, NAME, _text(segment.GetName()))
-        volume = _number(entry["volume_ml"], "{:.0f}")
+        volume = _number(entry["volume_ml"], "{:.2f}" if entry.get("point_mm") else "{:.0f}")
         shares = entry["percent_of"].items()
         volume.setToolTip("\n".join(_("{:.1f} % of the {}").format(s, name) for name, s in shares))
         self._table.setItem(row, VOLUME, volume)
         self._table.setItem(row, MEAN, _number(entry["mean_hu"], "{:.0f}"))
+        diameter = _number(entry.get("diameter_mm"), "{:.1f}")
+        diameter.setToolTip(_("Longest diameter within a slice"))
+        self._table.setItem(row, DIAMETER, diameter)
 
     def _on_item_changed(self, item: qt.QTableWidgetItem) -> None:
         if self._node is None or item.column() != SHOWN or item.row() >= len(self._ids):

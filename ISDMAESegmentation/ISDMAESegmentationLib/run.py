@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 from .failure import Failure
 from .models import locate
 from .scene_segmentation import Labels, fill, output_node
-from .scene_volume import check_volume, region_of_interest, write_volume
+from .scene_volume import check_volume, points_in_file, region_of_interest, write_volume
 from .worker_client import Listener, WorkerClient
 
 
@@ -31,6 +31,7 @@ class RunRequest:
     segmentation: slicer.vtkMRMLSegmentationNode | None = None
     region: slicer.vtkMRMLMarkupsROINode | None = None
     force: bool = False
+    points: slicer.vtkMRMLMarkupsFiducialNode | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ class Run:
         }
         if request.region is not None:
             job["region"] = region_of_interest(request.region, request.volume)
+        if request.points is not None:
+            job["points"] = points_in_file(request.points, request.volume)
         return job
 
     def _watch_scene(self) -> None:

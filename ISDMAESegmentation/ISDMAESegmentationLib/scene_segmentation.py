@@ -68,6 +68,9 @@ def fill(
 ) -> None:
     """Put the labels into ``node``, replacing the segments with the same ids only.
 
+    Of an earlier run of the same model in it, segments that this one does not have are removed:
+    nodules whose point is gone.
+
     All segments share one image, which costs no copy for each. A 3D surface that exists is made
     anew. The run report goes with the node and into each segment's tags.
 
@@ -86,6 +89,7 @@ def fill(
     model = f"{report['model']['name']} {report['model']['version']}"
     modify = node.StartModify()
     try:
+        _remove_former(node, report)
         for entry in report["segments"]:
             _put_segment(segmentation, entry, image, model)
         node.SetAttribute(REPORT_ATTRIBUTE, json.dumps(report, ensure_ascii=False))
@@ -93,6 +97,16 @@ def fill(
         node.EndModify(modify)
     if had_surface:
         segmentation.CreateRepresentation(_surface_name(), True)
+
+
+def _remove_former(node: slicer.vtkMRMLSegmentationNode, report: dict[str, Any]) -> None:
+    former = stored_report(node)
+    if former is None or former["model"]["name"] != report["model"]["name"]:
+        return
+    kept = {entry["id"] for entry in report["segments"]}
+    for entry in former["segments"]:
+        if entry["id"] not in kept and node.GetSegmentation().GetSegment(entry["id"]) is not None:
+            node.GetSegmentation().RemoveSegment(entry["id"])
 
 
 def stored_report(node: slicer.vtkMRMLSegmentationNode | None) -> dict[str, Any] | None:

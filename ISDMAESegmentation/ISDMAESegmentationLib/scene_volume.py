@@ -1,6 +1,6 @@
-"""From the scene to the worker: the CT as a file, the region of interest as numbers.
+"""From the scene to the worker: the CT as a file, region of interest and points as numbers.
 
-Slicer's world is RAS, ours is LPS; the two functions here are the only place where that matters.
+Slicer's world is RAS, ours is LPS; the functions here are the only place where that matters.
 """
 
 from __future__ import annotations
@@ -110,6 +110,32 @@ def region_of_interest(
         "size_mm": lengths.tolist(),
         "axes": axes.tolist(),
     }
+
+
+def points_in_file(
+    markups: slicer.vtkMRMLMarkupsFiducialNode, volume: slicer.vtkMRMLScalarVolumeNode
+) -> list[list[float]]:
+    """Return the placed points as `isdmae.job.PredictJob.points`, in the space of the written file.
+
+    Raises
+    ------
+    SegmentationError
+        ``no-points`` where none is placed.
+    """
+    to_local = np.linalg.inv(_parent_to_world(volume))
+    points = []
+    for number in range(markups.GetNumberOfControlPoints()):
+        if markups.GetNthControlPointPositionStatus(number) == markups.PositionDefined:
+            world = np.zeros(3)
+            markups.GetNthControlPointPositionWorld(number, world)
+            points.append(((to_local @ (*world, 1.0))[:3] * RAS_TO_LPS).tolist())
+    if not points:
+        raise refuse(
+            "no-points",
+            _("'{name}' holds no point.").format(name=markups.GetName()),
+            _("Place a point in each nodule."),
+        )
+    return points
 
 
 def _parent_to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:

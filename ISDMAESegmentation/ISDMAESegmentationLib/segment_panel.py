@@ -17,6 +17,7 @@ from .embedded_editor import EmbeddedEditor
 from .environment_check import Environment
 from .failure import Failure, SegmentationError
 from .parameter_node import ParameterNode
+from .points_row import PointsRow
 from .result_table import ResultTable
 from .run import Run, RunListener, RunRequest
 from .scene_segmentation import stored_report
@@ -51,6 +52,7 @@ class SegmentPanel:
         self._table = ResultTable(ui.resultTable)
         self._editor = EmbeddedEditor(ui.editorArea)
         self._undo = RunUndo()
+        self._points = PointsRow(ui, self.refresh)
         self._models = ValueCombo(ui.modelCombo, self._choose_model)
         self._devices = ValueCombo(ui.deviceCombo, self._choose_device)
         ui.segmentButton.connect("clicked(bool)", self._on_segment)
@@ -99,7 +101,12 @@ class SegmentPanel:
         )
         node = parameters.segmentation if parameters else None
         self._show_result(node)
-        self._refresh_button(chosen is not None)
+        self._points.show(
+            parameters,
+            wanted=chosen is not None and chosen.needs_points,
+            running=self.running,
+        )
+        self._refresh_button(chosen)
 
     def enter(self) -> None:
         """The module is shown."""
@@ -107,18 +114,20 @@ class SegmentPanel:
 
     def leave(self) -> None:
         """The module is left."""
+        self._points.stop()
         self._editor.leave()
 
     def close(self) -> None:
         """The panel goes away."""
+        self._points.close()
         self._editor.hide()
         self._table.show(None, None)
 
     # The button
 
-    def _refresh_button(self, has_model: bool) -> None:
+    def _refresh_button(self, model: models.Model | None) -> None:
         button = self._ui.segmentButton
-        why_not = "" if self.running else self._why_not(has_model)
+        why_not = "" if self.running else self._why_not(model)
         button.text = _("Cancel") if self.running else _("Segment")
         button.enabled = not why_not
         button.toolTip = why_not or _("Find the structures that the model knows.")
@@ -128,14 +137,14 @@ class SegmentPanel:
             getattr(self._ui, name).enabled = not self.running
         self._say(self._message or why_not)
 
-    def _why_not(self, has_model: bool) -> str:
+    def _why_not(self, model: models.Model | None) -> str:
         if self._parameters is None or self._parameters.volume is None:
             return _("Choose a chest CT first.")
-        if not has_model:
+        if model is None:
             return _("Choose a model first; Advanced adds one.")
         if self._logic.client.busy:
             return _("Several CTs are being segmented; wait for them, or cancel them below.")
-        return ""
+        return self._points.why_not() if model.needs_points else ""
 
     def _say(self, message: Failure | str) -> None:
         label = self._ui.statusLabel
@@ -169,6 +178,7 @@ class SegmentPanel:
             parameters.segmentation,
             parameters.region,
             force,
+            parameters.points if models.needs_points(parameters.model) else None,
         )
         listener = RunListener(self._on_progress, self._on_done, self._on_failed)
         try:

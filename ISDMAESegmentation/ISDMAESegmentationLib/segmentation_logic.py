@@ -44,6 +44,7 @@ class SegmentationLogic:
         *,
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         region: slicer.vtkMRMLMarkupsROINode | None = None,
+        points: slicer.vtkMRMLMarkupsFiducialNode | None = None,
         device: str = "auto",
         force: bool = False,
     ) -> slicer.vtkMRMLSegmentationNode:
@@ -59,6 +60,8 @@ class SegmentationLogic:
             Where the segments go; its other segments stay. Without one a new node is made.
         region : vtkMRMLMarkupsROINode, optional
             Label nothing outside it.
+        points : vtkMRMLMarkupsFiducialNode, optional
+            For a model of points: one in the middle of each nodule.
         device : str
             "auto", "cpu", "cuda" or "mps".
         force : bool
@@ -76,7 +79,7 @@ class SegmentationLogic:
             done=lambda made, report: node.append(made),
             failed=failures.append,
         )
-        request = RunRequest(volume, model, device, segmentation, region, force)
+        request = RunRequest(volume, model, device, segmentation, region, force, points)
         self.start(request, listener)
         while not node and not failures:
             slicer.app.processEvents()

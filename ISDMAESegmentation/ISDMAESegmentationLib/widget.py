@@ -100,6 +100,7 @@ class Panel(VTKObservationMixin):
                     "volume": self.ui.volumeSelector,
                     "segmentation": self.ui.segmentationSelector,
                     "region": self.ui.regionSelector,
+                    "points": self.ui.pointsSelector,
                     "trainLabels": self.ui.trainLabelsEdit,
                     "trainName": self.ui.trainNameEdit,
                     "trainSteps": self.ui.trainStepsSpin,

@@ -1,0 +1,104 @@
+"""The points of a model that asks for them: which list, and placing new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from .parameter_node import ParameterNode
+
+LIST_NAME = "Nodules"
+
+
+class PointsRow:
+    """Shows its row for such a model only, and follows the chosen list of points.
+
+    Parameters
+    ----------
+    ui : object
+        The widgets by name.
+    changed : callable
+        Called when a point is placed or removed.
+    """
+
+    def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
+        self._ui, self._changed = ui, changed
+        self._parameters: ParameterNode | None = None
+        self._node: slicer.vtkMRMLMarkupsFiducialNode | None = None
+        self._node_tags: list[int] = []
+        self._interaction = slicer.app.applicationLogic().GetInteractionNode()
+        self._mode_tag = self._interaction.AddObserver(
+            slicer.vtkMRMLInteractionNode.InteractionModeChangedEvent, self._on_mode
+        )
+        ui.placeButton.connect("toggled(bool)", self._on_place)
+
+    def show(self, parameters: ParameterNode | None, *, wanted: bool, running: bool) -> None:
+        """Take the scene's choices; ``wanted`` says whether the model asks for points."""
+        self._parameters = parameters
+        self._watch(parameters.points if parameters is not None and wanted else None)
+        for name in ("pointsLabel", "pointsSelector", "placeButton"):
+            getattr(self._ui, name).setVisible(wanted)
+        self._ui.pointsSelector.enabled = not running
+        self._ui.placeButton.enabled = parameters is not None and not running
+        if not wanted or running:
+            self.stop()
+
+    def why_not(self) -> str:
+        """Return what is missing for a run, or an empty text."""
+        if self._node is None or self._node.GetNumberOfDefinedControlPoints() == 0:
+            return _("Place a point in each nodule first: click Place, then into a slice view.")
+        return ""
+
+    def stop(self) -> None:
+        """End the placing of points."""
+        self._ui.placeButton.setChecked(False)
+
+    def close(self) -> None:
+        """The panel goes away."""
+        self.stop()
+        self._watch(None)
+        self._interaction.RemoveObserver(self._mode_tag)
+
+    def _watch(self, node: slicer.vtkMRMLMarkupsFiducialNode | None) -> None:
+        if node is self._node:
+            return
+        self.stop()
+        for tag in self._node_tags:
+            self._node.RemoveObserver(tag)
+        self._node, self._node_tags = node, []
+        if node is not None:
+            events = (
+                node.PointPositionDefinedEvent,
+                node.PointPositionUndefinedEvent,
+                node.PointRemovedEvent,
+            )
+            self._node_tags = [node.AddObserver(event, self._on_points) for event in events]
+
+    def _on_points(self, _caller: object, _event: str) -> None:
+        self._changed()
+
+    def _on_place(self, on: bool) -> None:
+        if not on:
+            if self._placing():
+                self._interaction.SwitchToViewTransformMode()
+            return
+        if self._parameters.points is None:
+            name = slicer.mrmlScene.GenerateUniqueName(LIST_NAME)
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+            node.CreateDefaultDisplayNodes()
+            self._parameters.points = node
+            self._watch(node)
+            self._ui.placeButton.setChecked(True)
+            return
+        slicer.modules.markups.logic().SetActiveList(self._node)
+        self._interaction.SwitchToPersistentPlaceMode()
+
+    def _placing(self) -> bool:
+        return self._interaction.GetCurrentInteractionMode() == self._interaction.Place
+
+    def _on_mode(self, _caller: object, _event: str) -> None:
+        if not self._placing():
+            self.stop()

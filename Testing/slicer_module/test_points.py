@@ -1,0 +1,177 @@
+"""A model of points in the panel: place, segment, place anew; transforms; from a script."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isdmae.bundle import Bundle
+from panel_under_test import PanelUnderTest
+from tiny_model import MIDDLE, write_point_bundle
+
+
+@pytest.fixture
+def point_model(panel: PanelUnderTest, tiny_bundle: Bundle) -> Bundle:
+    """A model of points beside the tiny one."""
+    return write_point_bundle(tiny_bundle.folder.parent / "points")
+
+
+def choose(panel: PanelUnderTest, model: str) -> None:
+    panel.panel.segment.refresh()
+    combo = panel.ui.modelCombo
+    combo.setCurrentIndex(combo.findData(model))
+
+
+def transform(name: str, angle: float, *shift: float) -> Any:
+    import slicer
+    import vtk
+
+    turn = vtk.vtkTransform()
+    turn.RotateZ(angle)
+    turn.Translate(*shift)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+    node.SetMatrixTransformToParent(turn.GetMatrix())
+    return node
+
+
+def world_of(ct: Any, k: int, j: int, i: int) -> np.ndarray:
+    import slicer
+    import vtk
+
+    place, matrix = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    ct.GetIJKToRASMatrix(place)
+    if ct.GetParentTransformNode() is not None:
+        ct.GetParentTransformNode().GetMatrixTransformToWorld(matrix)
+    total = slicer.util.arrayFromVTKMatrix(matrix) @ slicer.util.arrayFromVTKMatrix(place)
+    return (total @ (i, j, k, 1.0))[:3]
+
+
+def add_point(node: Any, world: np.ndarray) -> None:
+    import vtk
+
+    node.AddControlPointWorld(vtk.vtkVector3d(*world))
+
+
+def found(node: Any, segment_id: str, ct: Any) -> np.ndarray:
+    import slicer
+
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, ct) > 0
+
+
+def column(ct: Any, k: int, j: int, i: int) -> np.ndarray:
+    """What the model finds at a point: the middle of its crops, as far as they reach."""
+    reach, half = round(25 / ct.GetSpacing()[2]), MIDDLE // 2
+    expected = np.zeros(ct.GetImageData().GetDimensions()[::-1], bool)
+    expected[k - reach : k + reach + 1, j - half : j + half, i - half : i + half] = True
+    return expected
+
+
+def test_place_segment_and_place_anew(panel: PanelUnderTest, ct: Any, point_model: Bundle) -> None:
+    import slicer
+
+    ui = panel.ui
+    assert ui.pointsSelector.isHidden()
+    ui.volumeSelector.setCurrentNode(ct)
+    choose(panel, "points")
+    assert not ui.pointsSelector.isHidden()
+    assert not ui.segmentButton.enabled
+    assert panel.status.startswith("Place a point in each nodule first")
+
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    ui.placeButton.click()
+    points = ui.pointsSelector.currentNode()
+    assert points.GetName() == "Nodules"
+    assert ui.placeButton.checked
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    assert selection.GetActivePlaceNodeID() == points.GetID()
+    # CT and points lie under different transforms; what counts is where they meet in the world.
+    ct.SetAndObserveTransformNodeID(transform("ct", 30, 20, -35, 11).GetID())
+    points.SetAndObserveTransformNodeID(transform("points", -70, 3, 8, -200).GetID())
+    places = [(20, 40, 30), (8, 50, 70)]
+    for place in places:
+        add_point(points, world_of(ct, *place))
+    assert ui.segmentButton.enabled
+    interaction.SwitchToViewTransformMode()  # as the right mouse button does
+    assert not ui.placeButton.checked
+
+    node = panel.segment(ct)
+    assert node.GetSegmentation().GetNumberOfSegments() == 2
+    for number, place in enumerate(places, start=1):
+        assert np.array_equal(found(node, f"nodule_{number}", ct), column(ct, *place))
+    report = json.loads(node.GetAttribute("ISDMAE.report"))
+    table = ui.resultTable
+    assert not table.isColumnHidden(5)
+    for row, segment in enumerate(report["segments"]):
+        assert table.item(row, 2).text() == segment["name"]
+        assert table.item(row, 3).text() == f"{segment['volume_ml']:.2f}"
+        assert table.item(row, 5).text() == f"{segment['diameter_mm']:.1f}"
+
+    # Without its first point, the second is the first, and no other nodule is left.
+    points.RemoveNthControlPoint(0)
+    assert panel.segment(ct) is node
+    assert node.GetSegmentation().GetNumberOfSegments() == 1
+    assert np.array_equal(found(node, "nodule_1", ct), column(ct, *places[1]))
+    points.RemoveNthControlPoint(0)
+    assert not ui.segmentButton.enabled
+
+    choose(panel, "tiny")
+    assert ui.pointsSelector.isHidden()
+    assert ui.segmentButton.enabled
+    panel.segment(ct)
+    assert table.isColumnHidden(5)
+
+
+def test_placing_ends_with_the_module_and_with_another_list(
+    panel: PanelUnderTest, ct: Any, point_model: Bundle
+) -> None:
+    import slicer
+
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    choose(panel, "points")
+    panel.ui.placeButton.click()
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "others")
+    panel.ui.pointsSelector.setCurrentNode(other)
+    assert not panel.ui.placeButton.checked
+    assert interaction.GetCurrentInteractionMode() != interaction.Place
+    panel.ui.placeButton.click()
+    slicer.mrmlScene.RemoveNode(other)
+    assert interaction.GetCurrentInteractionMode() != interaction.Place
+    panel.ui.placeButton.click()
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    panel.harness.leave(panel.widget)
+    assert interaction.GetCurrentInteractionMode() != interaction.Place
+
+
+def test_several_cts_are_not_for_a_model_of_points(
+    panel: PanelUnderTest, ct: Any, point_model: Bundle, tmp_path: Any
+) -> None:
+    panel.ui.batchOutputEdit.currentPath = str(tmp_path)
+    choose(panel, "points")
+    assert not panel.ui.batchButton.enabled
+    assert "needs points in each CT" in panel.ui.batchLabel.text
+
+
+def test_from_a_script(panel: PanelUnderTest, ct: Any, point_model: Bundle) -> None:
+    import slicer
+
+    from ISDMAESegmentationLib.failure import SegmentationError
+
+    points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "N")
+    logic = panel.panel.logic
+    with pytest.raises(SegmentationError, match="'N' holds no point"):
+        logic.segment(ct, "points", points=points)
+    with pytest.raises(SegmentationError, match="finds what lies at points"):
+        logic.segment(ct, "points")
+    add_point(points, world_of(ct, 20, 40, 30))
+    add_point(points, np.zeros(3))
+    points.UnsetNthControlPointPosition(1)  # in the list, but not placed
+    node = logic.segment(ct, "points", points=points)
+    assert node.GetSegmentation().GetNumberOfSegments() == 1
+    assert np.array_equal(found(node, "nodule_1", ct), column(ct, 20, 40, 30))
+    add_point(points, np.array([9e3, 0, 0]))
+    with pytest.raises(SegmentationError, match="lies outside the scan"):
+        logic.segment(ct, "points", points=points)
