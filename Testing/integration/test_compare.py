@@ -23,6 +23,7 @@ from isdmae_train.data import ManifestEntry, read_manifest
 
 TINY = ((16, 16, 16), (0, 1, 1))
 PATIENTS = 4
+LATER = 9
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four patients; the first has a second scan without labels."""
     folder = tmp_path_factory.mktemp("data")
-    for seed in range(PATIENTS):
+    for seed in (*range(PATIENTS), LATER):
         phantom = make_phantom(
             PhantomConfig(shape=(10, 40, 44), spacing_mm=(8.0, 8.0, 28.0), seed=seed)
         )
@@ -63,7 +64,7 @@ def recipe(data: Path, out: Path, **changes: Any) -> Path:
          "label": {"path": f"lungs{seed}.nrrd", "values": {"left lung": [1], "right lung": [2]}}}
         for seed in range(PATIENTS)
     ]  # fmt: skip
-    scans.append({"id": "p0-later", "patient": "p0", "image": "ct0.nrrd", "licence": "none"})
+    scans.append({"id": "p0-later", "patient": "p0", "image": f"ct{LATER}.nrrd", "licence": "none"})
     plain = {
         "out": str(out),
         "prepare": {"data": str(data), "out": str(data / "cache"), "scans": scans,
