@@ -60,7 +60,8 @@ lungs: $(VENV)/train.installed
 	$(TRAIN) prepare --recipe Training/recipes/lungs-prepare.yaml --data $(DATA)
 	$(TRAIN) pretrain --recipe Training/recipes/lungs-pretrain.yaml
 	$(TRAIN) finetune --recipe Training/recipes/lungs-finetune.yaml
-	$(TRAIN) export --run runs/lungs/finetune --out ISDMAESegmentation/Resources/Models/lungs \
+	$(TRAIN) finetune --recipe Training/recipes/lungs-refine.yaml
+	$(TRAIN) export --run runs/lungs/refine --out ISDMAESegmentation/Resources/Models/lungs \
 	  --card Training/recipes/lungs-card.yaml
 
 lesion: $(VENV)/train.installed

@@ -258,6 +258,7 @@ def test_usage_and_recipes(
         ("lungs-prepare", "prepare"),
         ("lungs-pretrain", "pretrain"),
         ("lungs-finetune", "finetune"),
+        ("lungs-refine", "finetune"),
         ("lesion-prepare", "prepare"),
         ("lesion-finetune", "finetune"),
         ("nodule-prepare", "prepare"),

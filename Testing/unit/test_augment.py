@@ -11,6 +11,7 @@ from isdmae_train.augment import (
     LUNG_ROLES,
     PAINTED,
     add_decoys,
+    add_islands,
     add_lesions,
     add_noise,
     augment_picture,
@@ -196,6 +197,18 @@ def test_every_picture_stays_in_its_range(seed: int) -> None:
     assert changed.min() >= 0
     assert changed.max() <= 1
     assert set(np.unique(moved)) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_islands_of_soft_tissue_are_no_lung(seed: int) -> None:
+    image, labels = slice_with_lungs()
+    changed, left = add_islands(image, labels, labels > 0, chance(seed))
+    gone = (labels > 0) & (left == 0)
+    assert gone.sum() > 30
+    assert np.median(changed[gone]) > -150
+    assert np.array_equal(left[~gone], labels[~gone])
+    bone = (image > -300) & (labels == 0)
+    assert np.array_equal(changed[bone], image[bone])
 
 
 def test_contrast_agent_goes_and_the_lungs_stay() -> None:

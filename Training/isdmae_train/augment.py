@@ -97,6 +97,8 @@ def augment_slice(
         image = add_decoys(image, lung, random)
     if roles.classes[PAINTED]:
         labels = np.where(sick, np.uint8(PAINTED), labels)
+    if random.random() < config.islands:
+        image, labels = add_islands(image, labels, lung, random)
     if random.random() < config.blur:
         image = degrade(image, random)
     if random.random() < config.noise:
@@ -238,6 +240,42 @@ def add_decoys(image: Image, lung: npt.NDArray[np.bool_], random: Random) -> Ima
     filling = np.float32(level) + texture * np.float32(random.uniform(3, 90))
     blended: Image = image + (filling - image) * alpha.astype(np.float32)
     return blended
+
+
+def add_islands(
+    image: Image, labels: Labels, lung: npt.NDArray[np.bool_], random: Random
+) -> tuple[Image, Labels]:
+    """Let one to three ellipses of even soft tissue reach into the lungs, and be no lung.
+
+    Aorta, heart and the dome of the diaphragm look so where there is no contrast agent. Small ones
+    lie at the border of a lung, as a lump inside it would be a tumour; large ones anywhere.
+    """
+    if lung.sum() < 200:
+        return image, labels
+    border = np.argwhere(lung & ~cv2.erode(lung.astype(np.uint8), None).astype(bool))
+    inside = np.argwhere(lung)
+    centre = inside.mean(axis=0)
+    alpha = np.zeros(image.shape, np.float32)
+    for _ in range(int(random.integers(1, 4))):
+        radius = np.exp(random.uniform(np.log(7), np.log(34)))
+        if radius > 16 and random.random() < 0.5:
+            place = random.choice(inside)
+        else:  # rather towards the middle of the chest than at its wall, where tumours sit
+            places = random.choice(border, size=4)
+            place = places[np.linalg.norm(places - centre, axis=1).argmin()]
+        y, x = place + random.uniform(-0.6, 0.6, size=2) * radius
+        axes = (round(radius), max(4, round(radius * random.uniform(0.6, 1.0))))
+        shape = np.zeros(image.shape, np.uint8)
+        angle = random.uniform(0, 180)
+        cv2.ellipse(shape, (round(x), round(y)), axes, angle, 0, 360, 1, thickness=-1)
+        edge = random.uniform(0.6, 1.2) if random.random() < 0.7 else random.uniform(2, 6)
+        alpha = np.maximum(alpha, cv2.GaussianBlur(shape.astype(np.float32), (0, 0), edge))
+    texture = smooth_field(image.shape, int(random.integers(24, 96)), random)
+    tissue = np.float32(random.uniform(10, 75)) + texture * np.float32(random.uniform(2, 18))
+    dense = image > -300  # what is dense already, such as bone, stays
+    alpha = np.where(dense & ~lung, 0, alpha)
+    result: Image = image + (np.maximum(tissue, image) - image) * alpha
+    return result.astype(np.float32), np.where(alpha > 0.5, 0, labels).astype(np.uint8)
 
 
 def take_contrast_away(image: Image, random: Random) -> Image:

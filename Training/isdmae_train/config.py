@@ -150,6 +150,8 @@ class AugmentConfig:
     run, and part of the lung where it is not."""
     decoys: float = 0.0
     """Share of slices in which parts of the body beside the lungs look like sick lung."""
+    islands: float = 0.0
+    """Share of CT slices in which even soft tissue reaches into the lungs and is no lung."""
     unenhanced: float = 0.0
     """Share of CT slices that lose their contrast agent."""
     field_of_view: float = 0.25
@@ -163,7 +165,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         _check_share("a probability", self.mirror, self.upside_down, self.lesions, self.decoys)
-        _check_share("a probability", self.quarter_turn, self.unenhanced)
+        _check_share("a probability", self.quarter_turn, self.unenhanced, self.islands)
         _check_share("a probability", self.field_of_view, self.noise, self.picture, self.equalise)
         _check_share("a probability", self.blur)
         if not 0 < self.scale[0] <= self.scale[1]:
