@@ -227,7 +227,7 @@ def test_a_second_click_on_stop_ends_it_at_once(train: PanelUnderTest, folder: P
     ("content", "words"),
     [
         ("echo \"ModuleNotFoundError: No module named 'cv2'\" >&2; exit 1",
-         "lacks a package for training: cv2. Install opencv-python-headless"),
+         "lacks a package for training: cv2. Install blosc2, opencv-python-headless"),
         ("echo 'Killed' >&2; exit 137", "ended unexpectedly (code 137). Killed"),
     ],
 )  # fmt: skip
