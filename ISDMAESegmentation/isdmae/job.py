@@ -133,6 +133,7 @@ class Runner:
                     scan.volume,
                     result.labelmap,
                     result.labels,
+                    near=bool(job.points),
                     overwrite=job.overwrite,
                 )
         content = make_report(job, scan, result, watch.seconds)

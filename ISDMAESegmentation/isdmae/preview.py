@@ -1,5 +1,7 @@
 """A picture of a result to look at: three axial, one coronal and two sagittal slices, outlined.
 
+Of what lies at points there is a row for each instead: axial, coronal, sagittal, from near.
+
 Slices are shown as radiologists read them: the patient's right on the viewer's left, anterior and
 superior up; sagittal slices look to the left.
 """
@@ -19,6 +21,9 @@ from .postprocess import bounding_box
 from .volume import Array, Volume, to_lps_order
 
 PANEL_PX = 360
+NEAR_MM = 60.0
+"""The side of a picture from near."""
+MOST_ROWS = 6
 WINDOW_HU = (-1350.0, 150.0)
 LETTERS = {
     "R": ("11110", "10001", "10001", "11110", "10100", "10010", "10001"),
@@ -32,11 +37,46 @@ def write_preview(
     labelmap: Volume,
     labels: Sequence[Label],
     *,
+    near: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write the montage as PNG; errors as in `isdmae.io.write_image_atomic`."""
-    picture = sitk.GetImageFromArray(montage(image, labelmap, labels), isVector=True)
+    """Write the montage, or ``near`` the `close_ups`, as PNG; errors as `write_image_atomic`."""
+    make = close_ups if near and labelmap.array.any() else montage
+    picture = sitk.GetImageFromArray(make(image, labelmap, labels), isVector=True)
     write_image_atomic(path, picture, overwrite=overwrite)
+
+
+def close_ups(image: Volume, labelmap: Volume, labels: Sequence[Label]) -> Array:
+    """Return a row of three panels for each label that has voxels, the first `MOST_ROWS` of them.
+
+    Arguments and result as for `montage`; of a CT.
+    """
+    turned, order = to_lps_order(image)
+    values = order.apply(labelmap.array)
+    present = np.flatnonzero(np.bincount(values.ravel()))
+    rows = [label for label in labels if label.value in present][:MOST_ROWS]
+    return np.vstack([_row(turned, values, label, labels) for label in rows])
+
+
+def _row(turned: Volume, values: Array, label: Label, labels: Sequence[Label]) -> Array:
+    """Return axial, coronal and sagittal panels through the middle of a label."""
+    spacing = turned.spacing_mm[::-1]
+    part = bounding_box(values == label.value)
+    k, j, i = ((one.start + one.stop - 1) // 2 for one in part)
+    near = tuple(
+        slice(max(0, round(at - NEAR_MM / 2 / mm)), round(at + NEAR_MM / 2 / mm) + 1)
+        for at, mm in zip((k, j, i), spacing, strict=True)
+    )
+    (dz, dy, dx), window = spacing, _window(turned)
+    k, j, i = (at - one.start for at, one in zip((k, j, i), near, strict=True))
+    grey, marks = turned.array[near], values[near]
+    return np.hstack(
+        [
+            _panel(grey[k], marks[k], (dy, dx), labels, window, "R"),
+            _panel(grey[::-1, j], marks[::-1, j], (dz, dx), labels, window, "R"),
+            _panel(grey[::-1, :, i], marks[::-1, :, i], (dz, dy), labels, window, "A"),
+        ]
+    )
 
 
 def montage(image: Volume, labelmap: Volume, labels: Sequence[Label]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 import SimpleITK as sitk
 
 from isdmae.errors import InputError
-from isdmae.labels import LEFT_LUNG, LUNGS, RIGHT_LUNG
+from isdmae.labels import LEFT_LUNG, LUNGS, NODULE, RIGHT_LUNG, numbered
 from isdmae.phantom import Phantom
-from isdmae.preview import PANEL_PX, montage, write_preview
+from isdmae.preview import PANEL_PX, close_ups, montage, write_preview
 from isdmae.volume import Volume
 
 
@@ -35,6 +36,24 @@ def test_the_apex_is_above_the_base_in_a_coronal_slice(small_phantom: Phantom) -
     rows = np.flatnonzero(outlined.any(axis=1))
     width = [np.ptp(np.flatnonzero(outlined[row])) for row in (rows[2], rows[-len(rows) // 3])]
     assert width[0] < width[1]
+
+
+def test_from_near_each_structure_has_a_row(small_phantom: Phantom) -> None:
+    ct = small_phantom.ct
+    labels = np.zeros(ct.shape, np.uint8)
+    labels[0:3, 40:46, 30:36] = 1
+    labels[20:22, 50:54, 98:104] = 3
+    three = numbered(NODULE, 3)
+    three = (three[0], replace(three[1], colour=(1, 2, 3)), replace(three[2], colour=(9, 8, 7)))
+    picture = close_ups(ct, ct.with_array(labels), three)
+    assert picture.shape == (2 * PANEL_PX, 3 * PANEL_PX, 3)
+    for row, label in ((0, three[0]), (1, three[2])):
+        outlined = (picture == label.colour).all(axis=-1)
+        for column in range(3):
+            place = slice(row * PANEL_PX, None), slice(column * PANEL_PX, (column + 1) * PANEL_PX)
+            panel = outlined[place][:PANEL_PX]
+            assert panel.any()
+        assert not outlined[(1 - row) * PANEL_PX :][:PANEL_PX].any()
 
 
 def test_a_flipped_volume_gives_the_same_picture(small_phantom: Phantom) -> None:
