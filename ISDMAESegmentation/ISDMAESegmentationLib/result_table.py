@@ -8,6 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .scene_volume import world_of
+
 SHOWN, COLOUR, NAME, VOLUME, MEAN, DIAMETER = range(6)
 
 
@@ -18,6 +20,7 @@ class ResultTable:
         self._table = table
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._ids: list[str] = []
+        self._points: list[list[float] | None] = []
         table.setColumnCount(6)
         table.setHorizontalHeaderLabels(["", "", _("Segment"), _("mL"), _("Mean HU"), _("mm")])
         table.verticalHeader().setVisible(False)
@@ -26,6 +29,7 @@ class ResultTable:
         for column in (SHOWN, COLOUR, VOLUME, MEAN, DIAMETER):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.connect("itemChanged(QTableWidgetItem*)", self._on_item_changed)
+        table.connect("cellClicked(int,int)", self._on_cell_clicked)
         self.show(None, None)
 
     def show(
@@ -41,11 +45,12 @@ class ResultTable:
             if segment is not None
         ]
         self._ids = [entry["id"] for entry, segment in pairs]
+        self._points = [entry.get("point_mm") for entry, segment in pairs]
         self._table.blockSignals(True)
         self._table.setRowCount(len(pairs))
         for row, (entry, segment) in enumerate(pairs):
             self._fill_row(row, entry, segment)
-        at_points = any(entry.get("point_mm") for entry, segment in pairs)
+        at_points = any(self._points)
         self._table.setColumnHidden(DIAMETER, not at_points)
         self._table.blockSignals(False)
         self._table.setVisible(bool(pairs))
@@ -85,6 +90,16 @@ class ResultTable:
         if display is not None:
             shown = item.checkState() == qt.Qt.Checked
             display.SetSegmentVisibility(self._ids[item.row()], shown)
+
+    def _on_cell_clicked(self, row: int, column: int) -> None:
+        """Show a nodule in the slice views."""
+        if self._node is None or column == SHOWN or self._points[row] is None:
+            return
+        slicer.vtkMRMLSliceNode.JumpAllSlices(
+            slicer.mrmlScene,
+            *world_of(self._points[row], self._node),
+            slicer.vtkMRMLSliceNode.CenteredJumpSlice,
+        )
 
     def _fit_height(self) -> None:
         rows = sum(self._table.rowHeight(row) for row in range(self._table.rowCount))

@@ -138,8 +138,16 @@ def points_in_file(
     return points
 
 
-def _parent_to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+def world_of(
+    point_mm: list[float], node: slicer.vtkMRMLTransformableNode
+) -> tuple[float, float, float]:
+    """Return where in the world (RAS) a point of a report lies, by the node it was found for."""
+    x, y, z = (_parent_to_world(node) @ (*(point_mm * RAS_TO_LPS), 1.0))[:3]
+    return float(x), float(y), float(z)
+
+
+def _parent_to_world(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
-    if volume.GetParentTransformNode() is not None:
-        volume.GetParentTransformNode().GetMatrixTransformToWorld(matrix)
+    if node.GetParentTransformNode() is not None:
+        node.GetParentTransformNode().GetMatrixTransformToWorld(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)

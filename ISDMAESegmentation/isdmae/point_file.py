@@ -19,6 +19,8 @@ LARGEST_BYTES = 10_000_000
 AXES = {"lps": ("l", "p", "s"), "ras": ("r", "a", "s"), "xyz": ("x", "y", "z")}
 FCSV_SYSTEMS = {"LPS": "LPS", "1": "LPS", "RAS": "RAS", "0": "RAS"}
 """Old files of 3D Slicer write a number."""
+FCSV_DEFINED = "2"
+"""New ones write the state of a point after the columns that the heading names."""
 
 
 def parse_points(text: str) -> tuple[Point, ...]:
@@ -95,7 +97,7 @@ def _markups(data: Any) -> tuple[Point, ...]:
 
 
 def _fcsv(lines: Iterable[str]) -> tuple[Point, ...]:
-    system, columns = "RAS", ["id", "x", "y", "z"]
+    system, columns, state = "RAS", ["id", "x", "y", "z"], slice(0)
     rows = []
     for line in lines:
         if not line.startswith("#"):
@@ -106,11 +108,12 @@ def _fcsv(lines: Iterable[str]) -> tuple[Point, ...]:
             system = FCSV_SYSTEMS.get(value.strip().upper(), value.strip())
         elif name.strip() == "columns":
             columns = [column.strip() for column in value.split(",")]
+            state = slice(len(columns), len(columns) + 1)
     places = [columns.index(axis) for axis in "xyz"]
     return tuple(
         _to_lps(_point([row[place] for place in places], f"line '{','.join(row)[:80]}'"), system)
         for row in csv.reader(rows)
-        if row
+        if row and row[state] in ([], [""], [FCSV_DEFINED])
     )
 
 
@@ -142,7 +145,7 @@ def _point(cells: Sequence[Any], where: str) -> Point:
         numbers = [float(cell) for cell in cells]
     except (TypeError, ValueError):
         numbers = []
-    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+    if isinstance(cells, str) or len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise ValueError(f"{where} is not three numbers")
     return numbers[0], numbers[1], numbers[2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from isdmae.bundle import Bundle
 from panel_under_test import PanelUnderTest
+from slicer_harness.fixtures import slicer_app  # noqa: F401 - a fixture
 from tiny_model import MIDDLE, write_point_bundle
 
 
@@ -110,6 +112,12 @@ def test_place_segment_and_place_anew(panel: PanelUnderTest, ct: Any, point_mode
         assert table.item(row, 3).text() == f"{segment['volume_ml']:.2f}"
         assert table.item(row, 5).text() == f"{segment['diameter_mm']:.1f}"
 
+    # A click on its row shows a nodule in the slice views.
+    view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
+    table.cellClicked.emit(1, 2)
+    shown = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 3]
+    assert np.allclose(shown, world_of(ct, *places[1]), atol=1e-3)
+
     # Without its first point, the second is the first, and no other nodule is left.
     points.RemoveNthControlPoint(0)
     assert panel.segment(ct) is node
@@ -175,3 +183,34 @@ def test_from_a_script(panel: PanelUnderTest, ct: Any, point_model: Bundle) -> N
     add_point(points, np.array([9e3, 0, 0]))
     with pytest.raises(SegmentationError, match="lies outside the scan"):
         logic.segment(ct, "points", points=points)
+
+
+def test_files_that_slicer_writes_are_read(slicer_app: Any, tmp_path: Path) -> None:  # noqa: F811
+    import slicer
+    import vtk
+
+    from isdmae.point_file import read_points
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "with, comma")
+    for place in ((1.5, -2, 3), (5, 6, 7), (-10, 20, -30.25)):
+        node.AddControlPoint(vtk.vtkVector3d(*place))
+    node.UnsetNthControlPointPosition(1)
+    for name, storage in (
+        ("a.mrk.json", slicer.vtkMRMLMarkupsJsonStorageNode()),
+        ("a.fcsv", slicer.vtkMRMLMarkupsFiducialStorageNode()),
+    ):
+        storage.SetFileName(str(tmp_path / name))
+        assert storage.WriteData(node)
+    export = slicer.modules.markups.logic().ExportControlPointsToCSV
+    assert export(node, str(tmp_path / "a.csv"))
+    for name in ("a.mrk.json", "a.fcsv", "a.csv"):
+        assert read_points(tmp_path / name) == ((-1.5, 2.0, 3.0), (10.0, -20.0, -30.25)), name
+    # and a list without a heading, as old versions wrote it, as Slicer itself reads it
+    (tmp_path / "old.fcsv").write_text("1,10,20,30,0,0,0,1,1,1,0,F,,\n")
+    again = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "again")
+    storage = slicer.vtkMRMLMarkupsFiducialStorageNode()
+    storage.SetFileName(str(tmp_path / "old.fcsv"))
+    assert storage.ReadData(again)
+    ras = np.zeros(3)
+    again.GetNthControlPointPosition(0, ras)
+    assert read_points(tmp_path / "old.fcsv") == (tuple(ras * (-1, -1, 1)),)

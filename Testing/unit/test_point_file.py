@@ -29,7 +29,8 @@ def fcsv(system: str, sign: int) -> str:
         f"# CoordinateSystem = {system}\n"
         "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n"
         f'1,{sign * -1.5},{sign * 2.0},3,0,0,0,1,1,1,0,"N-1, above",,\n'
-        f"2,{sign * 10.0},{sign * 20.0},30,0,0,0,1,1,1,0,N-2,,\n"
+        f"2,{sign * 10.0},{sign * 20.0},30,0,0,0,1,1,1,0,N-2,,,2,0\n"
+        "3,0,0,0,0,0,0,1,1,1,0,N-3,,,0,0\n"
     )
 
 
@@ -59,6 +60,8 @@ def test_files_are_read_to_lps(tmp_path: Path, name: str, text: str) -> None:
         ("a.mrk.json", "[]", "no list of points"),
         ("a.mrk.json", markups("IJK", 1), "neither LPS nor RAS"),
         ("a.mrk.json", json.dumps({"markups": []}), "no point in"),
+        ("a.mrk.json", '{"markups":[{"controlPoints":[{"position":"123"}]}]}', "three numbers"),
+        ("a.mrk.json", "[" * 100_000, "no list of points"),
         ("a.fcsv", "1,2\n", "no list of points"),
         ("a.csv", "1,2,3,4\n", "row 1 is not three numbers"),
         ("a.csv", "x,y,z\n1,2,nan\n", "row 2 is not three numbers"),
