@@ -4,6 +4,7 @@
 # make lungs   train the default model anew (about an hour on two cores)
 # make lesion  train the lesion model anew, from the lung model's run (an hour)
 # make nodule  train the nodule model anew (half an hour)
+# make example train, evaluate and use a small model on synthetic chests (five minutes)
 # make accuracy  what the models reach on patients that they have not seen; accuracy-train: anew
 # make screenshots  pictures of the panel, on the test harness
 
@@ -18,7 +19,7 @@ DEMO ?= demo
 CT ?=
 export ISDMAE_DATA ?= $(DATA)
 
-.PHONY: demo test lint bench lungs lesion nodule accuracy accuracy-train screenshots clean
+.PHONY: demo test lint bench lungs lesion nodule example accuracy accuracy-train screenshots clean
 
 $(VENV)/isdmae.installed: ISDMAESegmentation/pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
@@ -72,9 +73,24 @@ lesion: $(VENV)/train.installed
 
 nodule: $(VENV)/train.installed
 	$(TRAIN) prepare --recipe Training/recipes/nodule-prepare.yaml --data $(DATA)
-	$(TRAIN) finetune --recipe Training/recipes/nodule-finetune.yaml
-	$(TRAIN) export --run runs/nodule/finetune --out ISDMAESegmentation/Resources/Models/nodule \
+	$(TRAIN) compare --recipe Training/recipes/nodule-cv.yaml --budget release --data $(DATA)
+	$(TRAIN) export --run runs/nodule/cv/release/parts/none/fold0-seed0-labels100/finetune --out ISDMAESegmentation/Resources/Models/nodule \
 	  --card Training/recipes/nodule-card.yaml
+
+# Each line is a command to try by itself; after it, compare runs/example with the tutorial.
+EXAMPLE := Training/recipes/example
+example: $(VENV)/train.installed
+	$(TRAIN) prepare --recipe $(EXAMPLE)/prepare.yaml
+	$(TRAIN) pretrain --recipe $(EXAMPLE)/pretrain.yaml
+	$(TRAIN) reconstruct runs/example/pretrain --case phantom-1005 --out runs/example/reconstructions.png
+	$(TRAIN) finetune --recipe $(EXAMPLE)/finetune.yaml
+	$(TRAIN) export --run runs/example/finetune --out runs/example/model --card $(EXAMPLE)/card.yaml
+	$(TRAIN) evaluate --model runs/example/model --manifest runs/example/cache/manifest.jsonl \
+	  --only phantom-1005 --out runs/example/evaluation --calibration
+	$(ISDMAE) phantom runs/example/chest.nrrd --overwrite
+	$(ISDMAE) predict runs/example/chest.nrrd --model runs/example/model --overwrite \
+	  --output runs/example/lungs.seg.nrrd --preview runs/example/lungs.png
+	@echo "Look at runs/example/reconstructions.png, lungs.png and finetune/report.html."
 
 accuracy: $(VENV)/train.installed
 	$(BIN)/python Testing/benchmarks/accuracy/tables.py

@@ -262,7 +262,6 @@ def test_usage_and_recipes(
         ("lesion-prepare", "prepare"),
         ("lesion-finetune", "finetune"),
         ("nodule-prepare", "prepare"),
-        ("nodule-finetune", "finetune"),
     ],
 )
 def test_published_recipes_are_valid(name: str, command: str) -> None:
