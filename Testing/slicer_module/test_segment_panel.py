@@ -298,6 +298,33 @@ def test_the_result_lies_in_the_study_of_the_ct(panel: PanelUnderTest, ct: Any) 
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
 
 
+def test_what_a_dicom_segmentation_is_made_from_is_there(panel: PanelUnderTest, ct: Any) -> None:
+    """The image it refers to with its UIDs, one study for both, a code for each segment."""
+    import slicer
+
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "a patient")
+    study = hierarchy.CreateStudyItem(patient, "a study")
+    hierarchy.CreateItem(study, ct)
+    ct.SetAttribute("DICOM.instanceUIDs", "1.2.3.1 1.2.3.2")
+    node = panel.segment(ct)
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    assert node.GetNodeReference(role) is ct
+    assert node.GetNodeReference(role).GetAttribute("DICOM.instanceUIDs") == "1.2.3.1 1.2.3.2"
+    item = hierarchy.GetItemByDataNode(node)
+    assert hierarchy.GetItemAncestorAtLevel(item, "Patient") == patient
+    assert hierarchy.GetItemAncestorAtLevel(item, "Study") == study
+    segmentation = node.GetSegmentation()
+    for number in range(segmentation.GetNumberOfSegments()):
+        entry = tag_of(
+            segmentation.GetNthSegment(number), slicer.vtkSegment.GetTerminologyEntryTagName()
+        )
+        category, kind = entry.split("~")[1:3]
+        assert category.split("^")[0] == kind.split("^")[0] == "SCT"
+        assert all(category.split("^")[1:3])
+        assert all(kind.split("^")[1:3])
+
+
 def test_values_that_are_not_hu_are_asked_about(panel: PanelUnderTest) -> None:
     array = np.random.default_rng(0).integers(0, 255, (6, 40, 40)).astype(np.int16)
     ct = add_ct(Volume(array=array, spacing_mm=(8.0, 8.0, 8.0)), "not HU")
