@@ -19,6 +19,7 @@ import tyro
 from isdmae.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, IsdmaeError
 
 from .config import (
+    ArchiveConfig,
     CompareOptions,
     EvaluateConfig,
     ExportConfig,
@@ -84,6 +85,12 @@ def _evaluate(config: EvaluateConfig) -> None:
     evaluate(config)
 
 
+def _archive(config: ArchiveConfig) -> None:
+    from .archive import archive
+
+    logging.info("results: %s", archive(config))
+
+
 def _reconstruct(config: ReconstructConfig) -> None:
     from .reconstruct import reconstruct
 
@@ -117,6 +124,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "export": (ExportConfig, _export),
     "evaluate": (EvaluateConfig, _evaluate),
     "compare": (CompareOptions, _compare),
+    "archive": (ArchiveConfig, _archive),
     "reconstruct": (ReconstructConfig, _reconstruct),
     "report": (ReportOptions, _report),
     "import-encoder": (ImportConfig, _import),
@@ -127,6 +135,7 @@ FIRST_WORD: dict[type[Any], str] = {
     CompareOptions: "--recipe",
     SetsOptions: "--name",
     ReportOptions: "--run",
+    ArchiveConfig: "--manifest",
     ImportConfig: "--file",
     ReconstructConfig: "--run",
 }

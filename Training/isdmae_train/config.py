@@ -421,6 +421,28 @@ class ReconstructConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArchiveConfig:
+    """`archive`: a model on every scan of an archive."""
+
+    manifest: Path
+    """A path a line, or JSON with id and image; relative to it."""
+    out: Path
+    """Folder of the results, seen by all machines."""
+    model: str = "lungs"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    cpus: int = 2
+    """Processors of a worker; with GPUs a worker has one of them."""
+    retries: int = 2
+    """How often a scan is tried again whose worker died."""
+    address: str = ""
+    """Of a Ray cluster, or ``auto``; empty: this machine alone."""
+
+    def __post_init__(self) -> None:
+        if self.cpus < 1 or self.retries < 0:
+            raise ValueError("cpus is 1 or more, retries 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportOptions:
     """`report`: the page of a run."""
 
