@@ -22,9 +22,10 @@ REACH_MM = 25.0
 """Crops are cut this far above and below the point: over the largest nodule's radius (15 mm)."""
 NEAR_MM = 6.0
 """A structure that stays farther than this from the point is another one."""
-TURN = 1.25
-"""Sections that fall to 1 / TURN of the largest and then grow to TURN times the smallest again
-belong to another structure: a vessel, or the chest wall, on which a nodule hangs."""
+NECK = 0.6
+GROWTH = 1.1
+"""Where a section falls to NECK of the largest and a later one is GROWTH times the smallest again,
+another structure begins: a vessel, or the chest wall, on which a nodule hangs."""
 AIR_HU = -1024.0
 
 
@@ -109,7 +110,7 @@ def structure_at(crops: Crops, found: Array, spacing_mm: Point) -> Array | None:
     """Return the structure at the point among what the network found in its crops.
 
     From the section nearest to the point it is followed up and down, slice by slice, as long as a
-    section touches the one before and does not begin to grow again (see `TURN`).
+    section touches the one before and does not begin to grow again (see `NECK`).
 
     Parameters
     ----------
@@ -158,7 +159,7 @@ def _follow(mask: Array, part: Array, slices: range, section: Array) -> None:
     for k in slices:
         section = _touching(mask[k], section)
         area = int(section.sum())
-        if area == 0 or (largest > TURN * smallest and area > TURN * smallest):
+        if area == 0 or (smallest < NECK * largest and area > GROWTH * smallest):
             return
         part[k] = section
         smallest = area if area > largest else min(smallest, area)
