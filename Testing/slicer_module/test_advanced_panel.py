@@ -49,12 +49,13 @@ def test_a_model_is_added_verified_and_removed(
     panel: PanelUnderTest, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     models = [panel.ui.modelCombo.itemText(n) for n in range(panel.ui.modelCombo.count)]
-    assert models == ["Lungs", "Tiny"]
+    shipped = len(models) - 1
+    assert {"Lungs", "Tiny"} <= set(models)
     panel.panel.advanced.add_model(tiny_bundle.folder)
     assert "There is a model 'tiny' already" in panel.ui.modelActionLabel.text
 
     panel.ui.modelsEdit.currentPath = str(tmp_path / "others")
-    assert panel.ui.modelCombo.count == 1
+    assert panel.ui.modelCombo.count == shipped
     panel.panel.advanced.add_model(tmp_path / "nothing")
     assert "holds no model" in panel.ui.modelActionLabel.text
     panel.panel.advanced.add_model(tiny_bundle.folder)
@@ -69,10 +70,10 @@ def test_a_model_is_added_verified_and_removed(
                panel.ui.modelActionLabel.text)  # fmt: skip
 
     panel.ui.removeModelButton.click()
-    assert panel.ui.modelCombo.count == 2, "declined, as nobody answered"
+    assert panel.ui.modelCombo.count == shipped + 1, "declined, as nobody answered"
     panel.harness.recorded.answers.append(True)
     panel.ui.removeModelButton.click()
-    assert panel.ui.modelCombo.count == 1
+    assert panel.ui.modelCombo.count == shipped
     assert not weights.parent.exists()
     assert not panel.ui.removeModelButton.enabled
     assert "came with the extension" in panel.ui.removeModelButton.toolTip
