@@ -46,7 +46,7 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole() -> None:
             assert firsts == list(range(4 * step, 4 * step + 4, 4 // accumulate))
             descent.step(step)
         weights.append(network[0].weight.detach().clone())
-        assert set(descent.values()) == {"loss"}
+        assert set(descent.values()) == {"loss", "gradient_norm"}
     assert torch.allclose(weights[0], weights[1], atol=1e-5)
     assert torch.allclose(weights[0], weights[2], atol=1e-5)
 

@@ -150,7 +150,7 @@ class Descent:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        self._norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -163,11 +163,12 @@ class Descent:
     def values(self) -> dict[str, float]:
         """Return the loss and the terms of the last step, means over parts and processes.
 
-        Every process must ask.
+        With the norm of the gradient before clipping. Every process must ask.
         """
         means = torch.stack([torch.stack(values).mean().float() for values in self._last.values()])
         means = distributed.total(means) / distributed.size()
-        return dict(zip(self._last, means.tolist(), strict=True))
+        values = dict(zip(self._last, means.tolist(), strict=True))
+        return values | {"gradient_norm": self._norm.item()}
 
     def resume(self, folder: Path, plain: Any, defaults: Any) -> int:
         """Go on from the newest checkpoint; see `isdmae_train.checkpoint.resume`."""
