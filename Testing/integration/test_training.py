@@ -392,7 +392,7 @@ def test_the_log_has_every_step_once_after_a_kill_and_the_configuration_its_vers
     assert cli.main(["finetune", *options(cache, run, 4)]) == 0
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 4]
     facts = json.loads((run / "config.json").read_text())
-    assert set(facts) == {"config", "seed", "versions"}
+    assert set(facts) == {"config", "machine", "seed", "versions"}
     assert facts["config"]["loop"]["steps"] == 4
     assert facts["seed"] == 0
     assert facts["versions"]["torch"] == torch.__version__

@@ -10,6 +10,7 @@ nothing.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from typing import Any
@@ -45,8 +46,13 @@ def join(device: torch.device) -> torch.device:
 
 
 def leave() -> None:
-    """Leave the group, if there is one."""
+    """Leave the group together, if there is one.
+
+    What still holds the group goes first: its threads must not outlive it to the end of Python.
+    """
     if dist.is_initialized():
+        dist.barrier()
+        gc.collect()
         dist.destroy_process_group()
 
 
