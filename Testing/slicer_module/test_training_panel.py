@@ -125,7 +125,8 @@ def test_pretrain_pause_resume_stop_and_go_on(train: PanelUnderTest, folder: Pat
 
     choose(ui.trainTaskCombo, "finetune")
     starts = [ui.trainStartCombo.itemText(n) for n in range(ui.trainStartCombo.count)]
-    assert starts == ["From scratch", "Pre-training 'first', 60 steps", "Model 'Lungs'"]
+    assert starts[:2] == ["From scratch", "Pre-training 'first', 60 steps"]
+    assert "Model 'Lungs'" in starts[2:]
 
 
 def add_pair(phantom: Phantom, name: str) -> tuple[Any, Any]:
