@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -29,9 +32,11 @@ Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]
 """Asked between batches; True cancels."""
 
-CPU_BATCH = {2: 4, 3: 1}
+CPU_BATCH = {2: 2, 3: 1}
 GPU_BATCH = {2: 32, 3: 4}
 """Slices (2D) or cubes (3D) at once."""
+MOST_WORKERS = 16
+"""Batches at once on a CPU; a batch of the default model takes about 60 MB."""
 MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -40,6 +45,7 @@ class Stopwatch:
     """Seconds spent in each named stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -48,7 +54,21 @@ class Stopwatch:
             yield
         finally:
             spent = time.perf_counter() - start
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+            with self._lock:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Scale the seconds of stages that several threads spend at once to those that pass."""
+        before, start = dict(self.seconds), time.perf_counter()
+        try:
+            yield
+        finally:
+            passed = time.perf_counter() - start
+            spent = {name: s - before.get(name, 0.0) for name, s in self.seconds.items()}
+            scale = min(1.0, passed / max(sum(spent.values()), 1e-9))
+            for name, seconds in spent.items():
+                self.seconds[name] = before.get(name, 0.0) + scale * seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +97,11 @@ class Watcher:
     ) -> None:
         """Call ``work(start, end)`` for all of ``count`` items, fewer at once if memory is short.
 
+        On a CPU a 2D network labels a batch on every processor, in a thread of its own that never
+        waits for another: threads that share one convolution wait for the slowest at each layer,
+        and took up to ten times as long wherever another program (3D Slicer, for one) kept a
+        processor busy. So ``work`` must write to places of its own.
+
         ``done`` is the share of the prediction that is done before and after.
 
         Raises
@@ -86,22 +111,43 @@ class Watcher:
         ResourceError
             Where the memory is not enough for one item, even on the CPU.
         """
-        start, batch = 0, network.batch
-        while start < count:
-            if self.stop():
-                raise Cancelled()
-            share = done[0] + (done[1] - done[0]) * start / count
-            self.progress("segment", 0.05 + 0.9 * share)
-            end = min(count, start + batch)
-            try:
-                with torch.inference_mode():
-                    work(start, end)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                batch = network.make_room(batch)
-                continue
-            start = end
+        left = deque([(0, count)] if count else [])
+        batch, workers, finished = network.batch, network.workers, 0
+        running: dict[Future[None], tuple[int, int]] = {}
+        with self.watch.together(), ThreadPoolExecutor(workers) as pool:
+            while left or running:
+                if self.stop():
+                    raise Cancelled()
+                share = done[0] + (done[1] - done[0]) * finished / count
+                self.progress("segment", 0.05 + 0.9 * share)
+                while left and len(running) < workers:
+                    start, end = left.popleft()
+                    if end - start > batch:
+                        left.appendleft((start + batch, end))
+                    span = start, min(end, start + batch)
+                    running[pool.submit(_compute, work, span, network.threads(workers))] = span
+                shorts = []
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    span = running.pop(future)
+                    error = future.exception()
+                    if error is None:
+                        finished += span[1] - span[0]
+                    elif isinstance(error, (MemoryError, RuntimeError)) and is_out_of_memory(error):
+                        shorts.append(span)
+                    else:
+                        raise error
+                left.extendleft(shorts)
+                if shorts and workers > 1:
+                    workers //= 2
+                    log.warning("memory is short: going on with %d at once", workers)
+                elif shorts:
+                    batch = network.make_room(batch)
+
+
+def _compute(work: Callable[[int, int], None], span: tuple[int, int], threads: int) -> None:
+    torch.set_num_threads(threads)
+    with torch.inference_mode():
+        work(*span)
 
 
 class LoadedNetwork:
@@ -136,6 +182,16 @@ class LoadedNetwork:
     def batch(self) -> int:
         """How many items to begin with."""
         return (CPU_BATCH if self.device.device.type == "cpu" else GPU_BATCH)[self.dims]
+
+    @property
+    def workers(self) -> int:
+        """How many batches are computed at once; see `Watcher.batches`."""
+        alone = self.device.device.type != "cpu" or self.dims == 3
+        return 1 if alone else min(available_threads(), MOST_WORKERS)
+
+    def threads(self, workers: int) -> int:
+        """Return how many threads each of so many workers computes with."""
+        return max(1, available_threads() // workers)
 
     def scores(self, image: Tensor, *, is_hu: bool, mirrored: bool = True) -> Tensor:
         """Compute what the largest of tells the class.

@@ -5,8 +5,10 @@ Shapes: B batch of slices, C channels, K slices of a scan, D H W voxels of a net
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -83,20 +85,52 @@ class SliceGrid:
         right = self.padded[1] - self.target[1]
         return F.pad(slices, (0, right, 0, bottom), value=fill)
 
-    def back(self, logits: Tensor) -> Tensor:
-        """Resample float32 (B, C, H, W) logits from ``padded`` to ``source``, bilinearly.
+    def back(self, scores: Tensor) -> Tensor:
+        """Resample float32 (B, C, H, W) scores from ``padded`` to ``source``, bilinearly.
 
         Where the network saw nothing is background for certain.
         """
-        scores = logits[..., : self.target[0], : self.target[1]]
-        if self.target != self.seen:
-            scores = F.interpolate(scores, size=self.seen, mode="bilinear", align_corners=False)
+        found = self._back(scores, (slice(0, self.seen[0]), slice(0, self.seen[1])))
         if self.seen == self.source:
-            return scores
+            return found
         top, left = self._corner
         bottom, right = self.source[0] - self.seen[0] - top, self.source[1] - self.seen[1] - left
         rim = (left, right, top, bottom)
-        return torch.cat([F.pad(scores[:, :1], rim, value=CERTAIN), F.pad(scores[:, 1:], rim)], 1)
+        return torch.cat([F.pad(found[:, :1], rim, value=CERTAIN), F.pad(found[:, 1:], rim)], 1)
+
+    def labels(self, scores: Tensor) -> Array:
+        """Return the class with the largest score after `back`: uint8 (B, H, W).
+
+        Only the box that shows something is resampled: between pixels of the network that are
+        background there is only background.
+        """
+        labels = np.zeros((len(scores), *self.source), dtype=np.uint8)
+        shown = (largest(scores[..., : self.target[0], : self.target[1]]) > 0).any(dim=0)
+        if not shown.any():
+            return labels
+        rows, columns = (
+            _reach(shown.any(dim=1 - axis), self.target[axis], self.seen[axis]) for axis in (0, 1)
+        )
+        found = largest(self._back(scores, (rows, columns)))
+        top, left = self._corner
+        place = (
+            slice(top + rows.start, top + rows.stop),
+            slice(left + columns.start, left + columns.stop),
+        )
+        labels[:, place[0], place[1]] = found.to(torch.uint8).cpu().numpy()
+        return labels
+
+    def _back(self, scores: Tensor, box: tuple[slice, slice]) -> Tensor:
+        """Resample to a box (rows, columns) of ``seen``."""
+        scores = scores[..., : self.target[0], : self.target[1]]
+        for axis in (1, 0):
+            if self.target[axis] != self.seen[axis]:
+                places = sample_positions(self.target[axis], self.seen[axis])[box[axis]]
+                scores = interpolate(scores, places.to(scores.device), 2 + axis)
+            else:
+                length = box[axis].stop - box[axis].start
+                scores = scores.narrow(2 + axis, box[axis].start, length)
+        return scores
 
     @property
     def _corner(self) -> tuple[int, int]:
@@ -164,14 +198,14 @@ class VolumeGrid:
         within = replace(self.plane, padded=self.target[1:])
         slices = torch.empty((self.source[0], *self.target[1:]))
         for k in range(0, self.source[0], AT_ONCE):
-            some = slice_batch(volume, k, k + AT_ONCE)
+            some = slice_batch(volume, slice(k, k + AT_ONCE))
             slices[k : k + AT_ONCE] = within.forward(some, fill)[:, 0]
         d, h, w = (big - small for big, small in zip(self.padded, self.target, strict=True))
         return F.pad(resample_depth(slices, self.target[0]), (0, w, 0, h, 0, d), value=fill)
 
     def needed(self, start: int, stop: int) -> tuple[int, int]:
         """Return which slices of the target the scan's slices ``start:stop`` are made from."""
-        position = _sample_depth(self.target[0], self.source[0])
+        position = sample_positions(self.target[0], self.source[0])
         return int(position[start]), min(int(position[stop - 1]) + 2, self.target[0])
 
     def back(self, scores: Tensor, first: int, start: int, stop: int) -> Tensor:
@@ -190,25 +224,48 @@ class VolumeGrid:
         Tensor
             float32 (stop - start, C, H, W) on the source's pixels.
         """
-        position = _sample_depth(self.target[0], self.source[0])[start:stop]
-        below = position.long()
-        share = (position - below).to(scores)[:, None, None, None]
-        above = (below + 1).clamp(max=self.target[0] - 1)
-        low, high = scores[:, below - first], scores[:, above - first]
-        return self.plane.back(torch.lerp(low.movedim(1, 0), high.movedim(1, 0), share))
+        return self.plane.back(self._between(scores, first, start, stop))
+
+    def labels(self, scores: Tensor, first: int, start: int, stop: int) -> Array:
+        """Return the class with the largest score after `back`: uint8 (stop - start, H, W)."""
+        return self.plane.labels(self._between(scores, first, start, stop))
+
+    def _between(self, scores: Tensor, first: int, start: int, stop: int) -> Tensor:
+        places = sample_positions(self.target[0], self.source[0])[start:stop]
+        return interpolate(scores, places.to(scores.device) - first, 1).movedim(1, 0)
 
 
-def labels_of(scores: Tensor) -> Array:
-    """Return the class with the largest score: uint8 (B, H, W) of float (B, C, H, W).
+def largest(scores: Tensor) -> Tensor:
+    """Return the class with the largest score: int64 (B, H, W) of float (B, C, H, W).
 
     The first of equals, as ``argmax`` would; on a CPU that takes ten times as long.
     """
-    labels: Array = scores.max(dim=1).indices.to(torch.uint8).cpu().numpy()
-    return labels
+    return scores.max(dim=1).indices
 
 
-def _sample_depth(count: int, samples: int) -> Tensor:
-    """Return where the centres of ``samples`` slices lie among ``count`` of the same extent."""
+def interpolate(values: Tensor, position: Tensor, axis: int) -> Tensor:
+    """Return ``values`` at places along one axis, linearly; beyond the last one, the last one."""
+    below = position.long()
+    above = (below + 1).clamp(max=values.shape[axis] - 1)
+    share = (position - below).to(values)
+    share = share.view(-1, *[1] * (values.ndim - axis - 1))
+    return torch.lerp(values.index_select(axis, below), values.index_select(axis, above), share)
+
+
+def _reach(used: Tensor, count: int, samples: int) -> slice:
+    """Return which of ``samples`` pixels are made from any of the used ones of ``count``."""
+    places = torch.nonzero(used)
+    position = sample_positions(count, samples)
+    near = (position > int(places[0]) - 1) & (position < int(places[-1]) + 1)
+    inside = torch.nonzero(near)
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def sample_positions(count: int, samples: int) -> Tensor:
+    """Return where the centres of ``samples`` pixels lie among ``count`` of the same extent.
+
+    float64; the first and the last pixel reach to the edge.
+    """
     return ((torch.arange(samples, dtype=torch.float64) + 0.5) * (count / samples) - 0.5).clamp(
         0, count - 1
     )
@@ -249,12 +306,12 @@ def neighbour_indices(
     return [min(max(k + step * n, 0), count - 1) for n in around]
 
 
-def slice_batch(volume: Volume, start: int, stop: int) -> Tensor:
-    """Return axial slices ``start:stop`` of an LPS-ordered volume as float32 (B, 1, H, W).
+def slice_batch(volume: Volume, indices: Sequence[int] | slice) -> Tensor:
+    """Return axial slices of an LPS-ordered volume as float32 (B, 1, H, W).
 
     HU stay HU; a picture's grey values are brought to 0..1 by its own minimum and maximum.
     """
-    slices = torch.from_numpy(volume.array[start:stop].astype("float32"))[:, None]
+    slices = torch.from_numpy(volume.array[indices].astype("float32"))[:, None]
     if volume.is_hu:
         return slices
     low, high = float(volume.array.min()), float(volume.array.max())

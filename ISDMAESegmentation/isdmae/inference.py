@@ -18,7 +18,7 @@ from .findings import result_notices, shares_of
 from .labels import Label, numbered
 from .points import Point, longest_diameter_mm
 from .pointwise import label_points
-from .postprocess import CleaningCounts, clean, volumes_ml
+from .postprocess import CleaningCounts, clean, speck_slices, volumes_ml
 from .region import Region
 from .slicewise import label_slices
 from .sliding import label_cubes
@@ -191,16 +191,18 @@ class Predictor:
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
         around = self._around if volume.is_hu else None
         surroundings: Array | None = None
-        part = watcher if around is None else watcher.part(0.0, 0.5)
+        part = watcher
+        if around is not None:
+            surroundings = around.surroundings(turned, span, region, watcher.part(0.0, 0.5))
+            part = watcher.part(0.5, 0.5)
         at_points: list[Notice] = []
         if points and self.bundle.info.crop_edge is not None:
             edge = self.bundle.info.crop_edge
             labels, at_points = label_points(turned, points, edge, self.network, part)
         else:
-            labels = self._label(turned, span, region, views, part)
-        if around is not None:
-            surroundings = around.surroundings(turned, span, region, watcher.part(0.5, 0.5))
-            labels = np.where(surroundings > 0, labels, 0).astype(np.uint8)
+            labels = self._label(turned, span, region, views, part, surroundings)
+        if surroundings is not None:
+            labels[surroundings == 0] = 0
         with watch("clean"):
             report("clean", 0.95)
             cleaned, counts = turned.with_array(labels), CleaningCounts()
@@ -226,7 +228,7 @@ class Predictor:
         if stop is not None and stop():
             raise Cancelled()
         labelmap = volume.with_array(back)
-        report("done", 1.0)
+        report("clean", 1.0)
         return Segmentation(
             labelmap=labelmap,
             labels=structures,
@@ -260,11 +262,13 @@ class Predictor:
         region: Region | None,
         views: tuple[View, ...],
         watcher: Watcher,
+        inside: Array | None = None,
     ) -> Array:
         if self.network.dims == 3:
             return label_cubes(turned, region, self.network, watcher, overlap=self.overlap)
         if views == ("axial",):
-            return label_slices(turned, span, self.network, watcher)
+            step = speck_slices(turned, self.bundle.info.postprocess)
+            return label_slices(turned, span, self.network, watcher, step=step, inside=inside)
         return label_views(turned, views, self.network, watcher)
 
     def surroundings(

@@ -22,7 +22,6 @@ from .io import ReadResult, read, write_labelmap
 from .labelmap_file import VOLUME_SUFFIXES, refuse_suffix
 from .points import Point
 from .postprocess import bounding_box
-from .preview import write_preview
 from .region import Region
 from .schema import to_plain
 from .views import View
@@ -115,7 +114,7 @@ class Runner:
             region=job.region,
             points=job.points,
             force=job.force,
-            progress=progress,
+            progress=lambda stage, share: report(stage, 0.96 * share),
             stop=stop,
         )
         with watch("write"):
@@ -127,6 +126,8 @@ class Runner:
             if job.box is not None:
                 write_box(job.box, result.labelmap.array, overwrite=job.overwrite)
         if job.preview is not None:
+            from .preview import write_preview  # brings SciPy, which nothing else here needs
+
             with watch("preview"):
                 write_preview(
                     job.preview,
@@ -140,6 +141,7 @@ class Runner:
         if job.report is not None:
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
             write_text_atomic(job.report, text, overwrite=job.overwrite)
+        report("done", 1.0)
         return content
 
 

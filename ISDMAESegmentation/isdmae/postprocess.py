@@ -98,10 +98,23 @@ def smallest_voxels(labelmap: Volume, config: PostprocessConfig, slices: int) ->
     """Return the size in voxels under which a part is a speck; see `PostprocessConfig`."""
     if not labelmap.is_hu:
         return config.smallest_share * labelmap.shape[1] * labelmap.shape[2]
-    ball_mm3 = 1000 * config.smallest_ml
-    radius_mm: float = (3 * ball_mm3 / (4 * math.pi)) ** (1 / 3)
-    disc_mm3 = math.pi * radius_mm**2 * slices * labelmap.spacing_mm[2]
-    return min(ball_mm3, disc_mm3) / 1000 / labelmap.voxel_ml
+    disc_mm3 = math.pi * speck_radius_mm(config) ** 2 * slices * labelmap.spacing_mm[2]
+    return min(1000 * config.smallest_ml, disc_mm3) / 1000 / labelmap.voxel_ml
+
+
+def speck_radius_mm(config: PostprocessConfig) -> float:
+    """Return the radius of the ball under whose volume a part is a speck."""
+    return float((3 * 1000 * config.smallest_ml / (4 * math.pi)) ** (1 / 3))
+
+
+def speck_slices(labelmap: Volume, config: PostprocessConfig) -> int:
+    """Return how many slices of a CT a speck's radius spans, at least 1; of pictures 1.
+
+    A part between slices so far apart that shows on none of them is thinner than that.
+    """
+    if not labelmap.is_hu:
+        return 1
+    return max(1, int(speck_radius_mm(config) / labelmap.spacing_mm[2]))
 
 
 def fewest_slices(labelmap: Volume, config: PostprocessConfig, slices: int) -> int:
@@ -123,20 +136,28 @@ def bounding_box(labels: Array) -> tuple[slice, slice, slice]:
 
 def volumes_ml(labelmap: Volume, labels: Sequence[Label]) -> dict[str, float]:
     """Return each label's volume in mL by name."""
-    counts = np.bincount(labelmap.array.ravel(), minlength=256)
-    return {label.name: float(counts[label.value]) * labelmap.voxel_ml for label in labels}
+    part = labelmap.array
+    if part.any():
+        part = part[bounding_box(part)]
+    return {
+        label.name: float(np.count_nonzero(part == label.value)) * labelmap.voxel_ml
+        for label in labels
+    }
 
 
 def _components(mask: Array) -> tuple[Array, Array]:
-    """Return 6-connected component numbers (0 = background) and their sizes by number."""
+    """Return 6-connected component numbers (0 = background) and their sizes by number.
+
+    That of the background is 0.
+    """
     image = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
-    numbers = sitk.GetArrayViewFromImage(image)
-    return np.array(numbers), np.bincount(numbers.ravel())
+    numbers = np.array(sitk.GetArrayViewFromImage(image))
+    return numbers, np.bincount(numbers[mask], minlength=1)
 
 
 def _slices_reached(numbers: Array, count: int) -> Array:
     """Return over how many slices each component reaches, index = number below ``count``."""
-    present = [np.bincount(one.ravel(), minlength=count) > 0 for one in numbers]
+    present = [np.bincount(one[one > 0], minlength=count) > 0 for one in numbers]
     result: Array = np.sum(present, axis=0)
     return result
 
@@ -144,14 +165,14 @@ def _slices_reached(numbers: Array, count: int) -> Array:
 def _settle_specks(part: Array, smallest: float, thinnest: int) -> tuple[int, int]:
     """Move or remove small components in place; returns the voxels moved and removed."""
     specks = np.zeros(part.shape, dtype=bool)
-    for value in np.unique(part[part > 0]):
-        numbers, sizes = _components(part == value)
+    for value, box in _boxes(part):
+        numbers, sizes = _components(part[box] == value)
         small = sizes < smallest
         if thinnest > 1:
             small |= _slices_reached(numbers, len(sizes)) < thinnest
         small[0] = False
         if small.any():
-            specks |= small[numbers]
+            specks[box] |= small[numbers]
     if not specks.any():
         return 0, 0
     numbers, _ = _components(specks)
@@ -161,37 +182,50 @@ def _settle_specks(part: Array, smallest: float, thinnest: int) -> tuple[int, in
     return moved, int(specks.sum()) - moved
 
 
+def _boxes(part: Array) -> list[tuple[int, tuple[slice, slice, slice]]]:
+    """Return each label's value and the smallest box that holds it."""
+    masks = ((value, part == value) for value in range(1, int(part.max()) + 1))
+    return [(value, bounding_box(mask)) for value, mask in masks if mask.any()]
+
+
 def _neighbour_votes(numbers: Array, kept: Array) -> Array:
-    """Return for each component number the label that most of its outer neighbours have."""
-    places = np.argwhere(numbers > 0)
-    number = numbers[tuple(places.T)].astype(np.int64)
-    padded = np.pad(kept, 1, mode="constant")
-    values = np.unique(kept)
-    rows, columns = int(numbers.max()) + 1, len(values)
-    votes = np.zeros(rows * columns, dtype=np.int64)
+    """Return for each component number the label that most of its outer neighbours have.
+
+    0 where none of them has one. ``numbers`` and ``kept`` are (k, j, i), nowhere both above 0.
+    """
+    rows = int(numbers.max()) + 1
+    votes = np.zeros((rows, int(kept.max()) + 1), dtype=np.int64)
     for axis in range(3):
-        for step in (-1, 1):
-            shifted = places + 1
-            shifted[:, axis] += step
-            column = np.searchsorted(values, padded[tuple(shifted.T)])
-            votes += np.bincount(number * columns + column, minlength=rows * columns)
-    table = votes.reshape(rows, columns)
-    table[:, values == 0] = 0
-    winner: Array = np.where(table.any(axis=1), values[table.argmax(axis=1)], 0)
+        before, after = [slice(None)] * 3, [slice(None)] * 3
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        for one, other in ((before, after), (after, before)):
+            number, label = numbers[tuple(one)], kept[tuple(other)]
+            touching = (number > 0) & (label > 0)
+            np.add.at(votes, (number[touching], label[touching]), 1)
+    winner: Array = votes.argmax(axis=1)
     return winner
 
 
 def _fill_holes(part: Array, smallest: float) -> int:
-    """Fill what each label encloses, in place; other labels are never overwritten."""
-    before = int(np.count_nonzero(part))
+    """Fill what each label encloses, in place; other labels are never overwritten.
+
+    A hole is 6-connected and does not reach the outside of its label's box.
+    """
+    filled = 0
     single = len(part) == 1
-    for value in np.unique(part[part > 0]):
-        mask = np.pad((part == value).astype(np.uint8), 1)
-        image = sitk.BinaryFillhole(sitk.GetImageFromArray(mask[1] if single else mask))
-        filled = sitk.GetArrayViewFromImage(image)
-        holes = (filled[None] if single else filled[1:-1])[:, 1:-1, 1:-1] > mask[1:-1, 1:-1, 1:-1]
+    for value, box in _boxes(part):
+        around = [(0, 0) if single else (1, 1), (1, 1), (1, 1)]
+        empty = np.pad(part[box] != value, around, constant_values=True)
+        numbers, sizes = _components(empty)
+        if len(sizes) == 2:
+            continue
+        outside = numbers[0, 0, 0]
+        hole = np.ones(len(sizes), dtype=bool)
         if single:
-            numbers, sizes = _components(holes)
-            holes &= (sizes < smallest)[numbers]
-        part[holes & (part == 0)] = value
-    return int(np.count_nonzero(part)) - before
+            hole = sizes < smallest
+        hole[[0, outside]] = False
+        holes = hole[numbers[0 if single else slice(1, -1), 1:-1, 1:-1]].reshape(part[box].shape)
+        holes &= part[box] == 0
+        part[box][holes] = value
+        filled += int(np.count_nonzero(holes))
+    return filled

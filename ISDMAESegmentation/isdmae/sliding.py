@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .compute import LoadedNetwork, Watcher
-from .grids import AT_ONCE, VolumeGrid, labels_of
+from .grids import AT_ONCE, VolumeGrid
 from .preprocess import hu_to_pictures
 from .region import Region
 from .volume import Array, Volume
@@ -81,7 +81,7 @@ def _label_part(part: Volume, network: LoadedNetwork, watcher: Watcher, overlap:
         ready = first + kept.shape[1]
         with watcher.watch("back to the grid"):
             while (stop := _complete(grid, k, ready)) > k:
-                labels[k:stop] = labels_of(grid.back(kept, first, k, stop))
+                labels[k:stop] = grid.labels(kept, first, k, stop)
                 k = stop
         if k < len(labels):
             start = min(grid.needed(k, k + 1)[0], ready)

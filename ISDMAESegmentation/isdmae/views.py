@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .checks import Notice
 from .compute import LoadedNetwork, Watcher
-from .grids import AT_ONCE, VolumeGrid, labels_of, neighbour_indices
+from .grids import AT_ONCE, VolumeGrid, neighbour_indices
 from .preprocess import PreprocessConfig
 from .volume import Array, Volume
 
@@ -64,8 +64,8 @@ def label_views(
         for start in range(0, len(labels), AT_ONCE):
             stop = min(start + AT_ONCE, len(labels))
             first, last = grid.needed(start, stop)
-            scores = grid.back(total[:, first:last].float(), first, start, stop)
-            labels[start:stop] = labels_of(scores)
+            scores = total[:, first:last].float()
+            labels[start:stop] = grid.labels(scores, first, start, stop)
     return labels
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from isdmae.errors import InputError
-from isdmae.grids import SliceGrid, VolumeGrid, labels_of, slice_batch
+from isdmae.grids import SliceGrid, VolumeGrid, slice_batch
 from isdmae.preprocess import PreprocessConfig
 from isdmae.volume import Volume
 
@@ -53,11 +53,11 @@ def test_an_unchanged_grid_returns_the_very_values() -> None:
 
 def test_slices_of_a_ct_stay_hu_and_a_picture_goes_to_0_to_1() -> None:
     array = np.array([[[0, 50], [100, 200]]], np.uint8)
-    assert slice_batch(Volume(array=array), 0, 1).max() == 200
-    picture = slice_batch(Volume(array=array, is_hu=False), 0, 1)
+    assert slice_batch(Volume(array=array), [0]).max() == 200
+    picture = slice_batch(Volume(array=array, is_hu=False), [0])
     assert picture.flatten().tolist() == [0.0, 0.25, 0.5, 1.0]
     flat = Volume(array=np.full((1, 2, 2), 7), is_hu=False)
-    assert slice_batch(flat, 0, 1).abs().max() == 0
+    assert slice_batch(flat, [0]).abs().max() == 0
 
 
 def test_a_ct_that_goes_as_a_picture_is_brought_to_the_picture_size() -> None:
@@ -74,11 +74,37 @@ def test_of_a_picture_the_network_may_see_the_middle_alone() -> None:
     image = torch.zeros(1, 1, 61, 80)
     image[0, 0, 30:34, 50:53] = 1.0  # within the middle: rows 14..45, columns 24..55
     seen = grid.forward(image, 0.0)
-    labels = labels_of(grid.back(torch.cat([0.5 - seen, seen - 0.5], dim=1)))
+    labels = grid.labels(torch.cat([0.5 - seen, seen - 0.5], dim=1))
     assert np.array_equal(labels > 0, image[0].numpy() > 0.5)
     everywhere = torch.tensor([-1.0, 1.0])[:, None, None].expand(1, 2, 64, 64)
-    labels = labels_of(grid.back(everywhere))
+    labels = grid.labels(everywhere)
     assert labels.sum() == labels[0, 14:46, 24:56].sum() == 32 * 32
+
+
+@pytest.mark.parametrize("pixel", [0.6, 1.5, 2.2])
+@pytest.mark.parametrize("margin", [0, 9])
+def test_labels_are_the_largest_of_all_scores(pixel: float, margin: int) -> None:
+    """Though only the box that shows something is resampled."""
+    ct = Volume(array=np.zeros((2, 61, 83), np.int16), spacing_mm=(pixel, pixel, 2.0))
+    grid = SliceGrid.of(ct, PreprocessConfig(), multiple=16)
+    torch.manual_seed(0)
+    scores = torch.randn(2, 3, *grid.padded)
+    if margin:
+        scores[:, 1:, :margin] = scores[:, 1:, :, :margin] = -9.0
+    labels = grid.labels(scores)
+    assert labels.shape == (2, 61, 83)
+    assert np.array_equal(labels, grid.back(scores).argmax(dim=1).numpy())
+    assert not grid.labels(scores - 99.0 * torch.tensor([0.0, 1.0, 1.0])[:, None, None]).any()
+
+
+@pytest.mark.parametrize("pixel", [0.6, 2.2])
+def test_going_back_samples_as_pytorch_does(pixel: float) -> None:
+    ct = Volume(array=np.zeros((1, 50, 70), np.int16), spacing_mm=(pixel, pixel, 2.0))
+    grid = SliceGrid.of(ct, PreprocessConfig(), multiple=16)
+    scores = torch.rand(1, 2, *grid.padded)
+    seen = scores[..., : grid.target[0], : grid.target[1]]
+    expected = torch.nn.functional.interpolate(seen, size=(50, 70), mode="bilinear")
+    assert torch.allclose(grid.back(scores), expected, atol=1e-5)
 
 
 def test_a_picture_smaller_than_the_middle_is_seen_whole() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 
 from isdmae import compute
 from isdmae.bundle import Bundle, write_bundle
-from isdmae.compute import is_out_of_memory
+from isdmae.compute import Stopwatch, Watcher, is_out_of_memory
 from isdmae.errors import Cancelled, InputError, ResourceError
 from isdmae.findings import result_notices
 from isdmae.inference import Predictor
@@ -21,6 +23,7 @@ from isdmae.networks.unet import UNetConfig
 from isdmae.phantom import Phantom
 from isdmae.region import Region
 from isdmae.schema import to_plain
+from isdmae.slicewise import label_slices
 from isdmae.volume import Volume
 from tiny_model import MIDDLE, TINY_NETWORK, tiny_info, write_point_bundle
 
@@ -39,7 +42,7 @@ def test_labels_lie_on_the_input_grid_and_progress_reaches_the_end(
     assert result.labelmap.array.dtype == np.uint8
     shares = [share for _, share in seen]
     assert shares == sorted(shares)
-    assert seen[-1] == ("done", 1.0)
+    assert shares[-1] == 1.0
     assert {"network", "prepare slices", "back to the grid", "clean"} <= set(result.seconds)
 
 
@@ -76,6 +79,70 @@ def test_a_region_limits_the_labels_and_the_work(
     assert sum(seen) == slices.stop - slices.start < len(ct.array)
     core = inside & (part > 0) & (whole > 0)
     assert np.mean(part[core] != whole[core]) < 0.02
+
+
+def lung_like(channels: torch.Tensor) -> torch.Tensor:
+    """Class 1 where the first window shows something brighter than a soft tissue."""
+    return torch.cat([0.9 - channels[:, :1], channels[:, :1] - 0.9, channels[:, :1] * 0 - 9], dim=1)
+
+
+def test_slices_between_two_that_show_nothing_are_not_computed(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With slices of 2 mm, every fifth is looked at first: the radius of 5 mL is 10.6 mm."""
+    array = np.full((60, 32, 32), -1000, np.int16)
+    array[21:34, 8:24, 8:24] = 500
+    array[47:50, 8:12, 8:12] = 500  # a speck, which the cleaning takes away
+    seen: list[int] = []
+
+    def network(channels: torch.Tensor) -> torch.Tensor:
+        seen.append(len(channels))
+        return lung_like(channels.float())
+
+    monkeypatch.setattr(predictor.network, "network", network)
+    ct = Volume(array=array, spacing_mm=(1.5, 1.5, 2.0))
+    found = predictor.segment(ct, force=True).labelmap.array
+    assert np.array_equal(np.flatnonzero(found.any(axis=(1, 2))), np.arange(21, 34))
+    # 2, 7, ... 57; then 18 to 36, of which 22, 27 and 32 are known, and 43 to 51 but for 47.
+    assert sum(seen) == 12 + 16 + 8
+    seen.clear()
+    thin = Volume(array=array[21:27], spacing_mm=(1.5, 1.5, 2.0))
+    assert predictor.segment(thin, force=True).labelmap.array.any(axis=(1, 2)).all()
+    assert sum(seen) == 6
+
+
+def test_only_slices_that_show_the_surroundings_are_computed(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ct = Volume(array=np.full((9, 32, 32), 500, np.int16), spacing_mm=(1.5, 1.5, 2.0))
+    monkeypatch.setattr(predictor.network, "network", lambda given: lung_like(given.float()))
+    inside = np.zeros(ct.shape, np.uint8)
+    inside[[3, 4, 7], 5, 5] = 1
+    for step in (1, 2):
+        found = label_slices(
+            ct, slice(0, 9), predictor.network, Watcher(), step=step, inside=inside
+        )
+        assert np.flatnonzero(found.any(axis=(1, 2))).tolist() == [3, 4, 7]
+    assert not label_slices(
+        ct, slice(0, 9), predictor.network, Watcher(), step=4, inside=0 * inside
+    ).any()
+
+
+def test_stages_of_several_threads_add_up_to_the_time_that_passes() -> None:
+    watch = Stopwatch({"read": 1.0})
+    start = time.perf_counter()
+    with watch.together(), ThreadPoolExecutor(4) as pool:
+        for stage in ("network", "network", "network", "back"):
+            pool.submit(_sleep, watch, stage)
+    passed = time.perf_counter() - start
+    assert watch.seconds["read"] == 1.0
+    assert watch.seconds["network"] + watch.seconds["back"] == pytest.approx(passed, rel=0.05)
+    assert watch.seconds["network"] > watch.seconds["back"]
+
+
+def _sleep(watch: Stopwatch, stage: str) -> None:
+    with watch(stage):
+        time.sleep(0.05)
 
 
 def test_cancel_ends_between_two_batches(predictor: Predictor, small_phantom: Phantom) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from isdmae.masking import spatial_mask
+from isdmae.networks import blocks
 from isdmae.networks.blocks import ConvNorm, fuse_for_prediction
 from isdmae.networks.dual_mae import DualMAEConfig, DualMaskedAutoencoder
 from isdmae.networks.segmenter import Segmenter
@@ -90,6 +91,41 @@ def test_folding_the_norms_does_not_change_the_logits() -> None:
     assert not any(isinstance(m.norm, torch.nn.BatchNorm2d) for m in network.modules()
                    if isinstance(m, ConvNorm))  # fmt: skip
     assert torch.allclose(network(x), before, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", SHAPES)
+def test_convolving_in_one_pass_does_not_change_the_logits(
+    encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    config = small(encoder, 2)
+    x = torch.randn(2, config.in_channels, config.stride * 2, config.stride * 2)
+    plain, quick = (Segmenter(config, classes=3) for _ in range(2))
+    quick.load_state_dict(plain.state_dict())
+    monkeypatch.setattr(blocks, "convolves_in_one_pass", lambda: False)
+    fuse_for_prediction(plain)
+    monkeypatch.undo()
+    fuse_for_prediction(quick)
+    folded = [m for m in quick.modules() if isinstance(m, ConvNorm)]
+    assert any(m.one_pass for m in folded) == blocks.convolves_in_one_pass()
+    with torch.inference_mode():
+        assert torch.allclose(quick(x), plain(x), atol=1e-4)
+
+
+def test_a_fused_convolution_that_is_missing_or_wrong_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = blocks.convolve_in_one_pass
+
+    def missing(*_: object) -> torch.Tensor:
+        raise AttributeError("no attribute '_convolution_pointwise'")
+
+    def wrong(*given: object) -> torch.Tensor:
+        return real(*given) + 1
+
+    for broken in (missing, wrong):
+        monkeypatch.setattr(blocks, "convolve_in_one_pass", broken)
+        assert not blocks.convolves_in_one_pass.__wrapped__()
 
 
 @pytest.mark.parametrize("dims", [2, 3])

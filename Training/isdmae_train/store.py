@@ -191,7 +191,7 @@ def resample_slices(ct: Volume, config: PreprocessConfig) -> Array:
     """Bring an LPS-ordered CT to the network's pixel size: int16 HU (K, H, W)."""
     grid = SliceGrid.of(ct, config, multiple=1)
     slices = [
-        grid.forward(slice_batch(ct, k, k + 1), AIR_HU)[0, 0].round() for k in range(len(ct.array))
+        grid.forward(slice_batch(ct, [k]), AIR_HU)[0, 0].round() for k in range(len(ct.array))
     ]
     return torch.stack(slices).clamp(-32768, 32767).to(torch.int16).numpy()
 
@@ -202,7 +202,7 @@ def resample_labels(labels: Volume, config: PreprocessConfig) -> Array:
     values = range(int(labels.array.max()) + 1)
     result = []
     for k in range(len(labels.array)):
-        one_hot = [(slice_batch(labels, k, k + 1) == value).float() for value in values]
+        one_hot = [(slice_batch(labels, [k]) == value).float() for value in values]
         shares = torch.cat([grid.forward(one, 0.0) for one in one_hot], dim=1)
         result.append(shares[0].argmax(dim=0).to(torch.uint8))
     return torch.stack(result).numpy()

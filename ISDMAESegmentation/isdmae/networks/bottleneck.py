@@ -33,11 +33,10 @@ class Bottleneck(nn.Module):
             self.shortcut = ConvNorm(
                 spatial_dims, in_channels, out_channels, kernel=1, stride=stride, norm=norm
             )
-        self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.activation(self.middle(self.activation(self.reduce(x))))
-        result: Tensor = self.activation(self.expand(y) + self.shortcut(x))
+        y = self.middle(self.reduce(x, then="relu"), then="relu")
+        result: Tensor = self.expand(y, plus=self.shortcut(x), then="relu")
         return result
 
 
@@ -50,7 +49,6 @@ class BottleneckEncoder(nn.Module):
         self.detail = ConvNorm(dims, config.in_channels, widths[0], norm=norm)
         self.stem = ConvNorm(dims, config.in_channels, widths[1], kernel=7, stride=2, norm=norm)
         self.pool = MAX_POOL[dims](3, stride=2, padding=1)
-        self.activation = nn.ReLU(inplace=True)
         self.stages = nn.ModuleList()
         width_before = widths[1]
         for stage, (width, count) in enumerate(zip(widths[2:], config.blocks[2:], strict=True)):
@@ -63,7 +61,7 @@ class BottleneckEncoder(nn.Module):
             self.stages.append(nn.Sequential(*blocks))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        features = [self.activation(self.detail(x)), self.activation(self.stem(x))]
+        features = [self.detail(x, then="relu"), self.stem(x, then="relu")]
         deeper = self.pool(features[-1])
         for stage in self.stages:
             deeper = stage(deeper)

@@ -142,7 +142,6 @@ class MixTransformerEncoder(nn.Module):
         dims, norm, widths = config.spatial_dims, config.norm, config.widths
         self.detail = ConvNorm(dims, config.in_channels, widths[0], norm=norm)
         self.stem = ConvNorm(dims, widths[0], widths[1], stride=2, norm=norm)
-        self.activation = nn.LeakyReLU(0.01, inplace=True)
         # The first stage sees the image itself, as in SegFormer, not the light stem.
         inputs = (config.in_channels, *widths[2:-1])
         self.stages = nn.ModuleList(
@@ -154,8 +153,8 @@ class MixTransformerEncoder(nn.Module):
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        detail = self.activation(self.detail(x))
-        features = [detail, self.activation(self.stem(detail))]
+        detail = self.detail(x, then="leaky_relu")
+        features = [detail, self.stem(detail, then="leaky_relu")]
         deeper = x
         for stage in self.stages:
             deeper = stage(deeper)

@@ -21,7 +21,6 @@ class ResidualEncoder(nn.Module):
         super().__init__()
         dims, norm = config.spatial_dims, config.norm
         self.stem = ConvNorm(dims, config.in_channels, config.widths[0], norm=norm)
-        self.activation = nn.LeakyReLU(0.01, inplace=True)
         self.levels = nn.ModuleList()
         width_before = config.widths[0]
         for level, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
@@ -34,7 +33,7 @@ class ResidualEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         features = []
-        x = self.activation(self.stem(x))
+        x = self.stem(x, then="leaky_relu")
         for level in self.levels:
             x = level(x)
             features.append(x)
