@@ -32,7 +32,7 @@ import numpy as np
 from isdmae.preprocess import PreprocessConfig
 from isdmae.schema import to_plain
 from isdmae_train.cache import open_array
-from isdmae_train.config import DataConfig
+from isdmae_train.config.data import DataConfig
 from isdmae_train.cubes import CubeDataset
 from isdmae_train.data import Scans, read_manifest
 from isdmae_train.slices import SliceDataset

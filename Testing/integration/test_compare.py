@@ -18,7 +18,8 @@ from isdmae.networks import unet
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae_train import cli, compare, loop
 from isdmae_train.compare_plan import load_comparison, parts_of
-from isdmae_train.config import RECIPES, CompareConfig, CompareOptions, load_recipe
+from isdmae_train.config.compare import CompareConfig, CompareOptions
+from isdmae_train.config.recipes import RECIPES, load_recipe
 from isdmae_train.data import ManifestEntry, read_manifest
 
 TINY = ((16, 16, 16), (0, 1, 1))

@@ -22,7 +22,7 @@ from isdmae.schema import to_plain
 from isdmae.volume import Volume
 from isdmae_train import cli
 from isdmae_train.cases import TOGETHER, cases_of
-from isdmae_train.config import EvaluateConfig
+from isdmae_train.config.results import EvaluateConfig
 from isdmae_train.data import ManifestEntry
 from isdmae_train.evaluate import Evaluator, evaluate
 from isdmae_train.score_table import Score

@@ -23,7 +23,8 @@ from isdmae.networks.segmenter import Segmenter
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae_train import train as train_module
 from isdmae_train.checkpoint import list_checkpoints
-from isdmae_train.config import FinetuneConfig, TrainConfig, load_recipe
+from isdmae_train.config.recipes import load_recipe
+from isdmae_train.config.runs import FinetuneConfig, TrainConfig
 from isdmae_train.data import ManifestEntry
 from isdmae_train.finetune import network_config
 from isdmae_train.reporter import Control, JsonReporter, counted, listen, reporting

@@ -28,13 +28,9 @@ from isdmae.preprocess import PreprocessConfig
 from isdmae_train import cli, loop
 from isdmae_train.cache import open_array
 from isdmae_train.checkpoint import list_checkpoints, read_checkpoint
-from isdmae_train.config import (
-    AugmentConfig,
-    DataConfig,
-    FinetuneConfig,
-    PretrainConfig,
-    load_recipe,
-)
+from isdmae_train.config.data import AugmentConfig, DataConfig
+from isdmae_train.config.recipes import load_recipe
+from isdmae_train.config.runs import FinetuneConfig, PretrainConfig
 from isdmae_train.data import has_truth, read_manifest
 from isdmae_train.slices import SliceDataset
 from tiny_model import tiny_info
@@ -265,7 +261,7 @@ def test_usage_and_recipes(
     ],
 )
 def test_published_recipes_are_valid(name: str, command: str) -> None:
-    from isdmae_train.config import RECIPES
+    from isdmae_train.config.recipes import RECIPES
 
     assert load_recipe(cli.COMMANDS[command][0], RECIPES / f"{name}.yaml")
 

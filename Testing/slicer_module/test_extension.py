@@ -67,7 +67,7 @@ def test_requirements_leave_slicers_own_packages_alone() -> None:
 
 
 def test_the_training_package_is_installed_beside_the_module() -> None:
-    """As `ISDMAESegmentationLib.training_command` and `isdmae_train.config.RECIPES` look for it."""
+    """As `ISDMAESegmentationLib.training_command` and `isdmae_train.config.recipes` look for it."""
     text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8")
     loop = re.search(r"foreach\(folder (.*?)\)(.*?)endforeach\(\)", text, re.DOTALL)
     assert loop is not None

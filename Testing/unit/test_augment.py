@@ -23,7 +23,7 @@ from isdmae_train.augment import (
     to_picture,
     warp,
 )
-from isdmae_train.config import AugmentConfig
+from isdmae_train.config.data import AugmentConfig
 
 STILL = AugmentConfig(
     rotation_deg=0.0, scale=(1.0, 1.0), shift=0.0, mirror=0.0, upside_down=0.0, lesions=0.0,

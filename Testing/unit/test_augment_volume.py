@@ -16,7 +16,7 @@ from isdmae_train.augment_volume import (
     nearest_slices,
     warp_slices,
 )
-from isdmae_train.config import AugmentConfig
+from isdmae_train.config.data import AugmentConfig
 
 LUNGS = ("left lung", "right lung")
 ROLES = roles_of(LUNGS, LUNGS)

@@ -13,7 +13,7 @@ import torch
 from isdmae.errors import InputError
 from isdmae.preprocess import PreprocessConfig
 from isdmae.schema import to_plain
-from isdmae_train.config import AugmentConfig, DataConfig
+from isdmae_train.config.data import AugmentConfig, DataConfig
 from isdmae_train.cubes import CubeDataset, dataset_for
 from isdmae_train.data import ManifestEntry
 from isdmae_train.slices import SliceDataset

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from isdmae_train import loop
-from isdmae_train.config import LoopConfig
+from isdmae_train.config.runs import LoopConfig
 
 
 def settings(**changes: object) -> LoopConfig:

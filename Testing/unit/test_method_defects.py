@@ -20,7 +20,8 @@ from isdmae.networks.unet import UNetConfig
 from isdmae.preprocess import AIR_HU, PreprocessConfig, signed_edges, to_channels
 from isdmae.volume import Volume
 from isdmae_train import loop
-from isdmae_train.config import RECIPES, FinetuneConfig, LoopConfig, PretrainConfig, load_recipe
+from isdmae_train.config.recipes import RECIPES, load_recipe
+from isdmae_train.config.runs import FinetuneConfig, LoopConfig, PretrainConfig
 from isdmae_train.losses import (
     gaussian_window,
     hidden_l1_loss,

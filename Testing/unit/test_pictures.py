@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from isdmae.errors import InputError
 from isdmae_train.cache import open_array
-from isdmae_train.config import PictureSet, PrepareConfig
+from isdmae_train.config.prepare import PictureSet, PrepareConfig
 from isdmae_train.crops import consensus
 from isdmae_train.data import read_manifest
 from isdmae_train.pictures import read_index, read_mask, read_stack, stacks_of

@@ -19,7 +19,8 @@ from isdmae.preprocess import PreprocessConfig
 from isdmae.volume import Volume
 from isdmae_train import cli, prepare, scans
 from isdmae_train.cache import open_array
-from isdmae_train.config import DataConfig, LabelSource, PrepareConfig, ScanSource
+from isdmae_train.config.data import DataConfig
+from isdmae_train.config.prepare import LabelSource, PrepareConfig, ScanSource
 from isdmae_train.data import Scans, read_manifest
 from isdmae_train.problems import problem_of
 from isdmae_train.truth import SIDES_CHANGED, read_truth

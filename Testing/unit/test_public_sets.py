@@ -18,7 +18,7 @@ from isdmae.errors import InputError
 from isdmae.volume import Volume, to_lps_order
 from isdmae_train import cli
 from isdmae_train.cache import open_array
-from isdmae_train.config import PrepareConfig
+from isdmae_train.config.prepare import PrepareConfig
 from isdmae_train.data import ManifestEntry, read_manifest
 from isdmae_train.lidc import is_lidc, nodules_of
 from isdmae_train.prepare import prepare

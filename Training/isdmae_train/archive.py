@@ -25,7 +25,7 @@ from isdmae.errors import Cancelled, InputError, IsdmaeError
 from isdmae.job import PredictJob, Runner
 
 from . import loop
-from .config import ArchiveConfig
+from .config.results import ArchiveConfig
 from .reporter import current
 
 log = logging.getLogger(__name__)

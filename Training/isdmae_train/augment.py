@@ -16,7 +16,7 @@ import numpy.typing as npt
 from isdmae.labels import LUNGS
 from isdmae.preprocess import AIR_HU
 
-from .config import AugmentConfig
+from .config.data import AugmentConfig
 
 Image = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from isdmae.preprocess import AIR_HU
 
 from .augment import LabelRoles, add_noise, crop_field_of_view, to_picture
-from .config import AugmentConfig
+from .config.data import AugmentConfig
 
 Stack = npt.NDArray[np.float32]
 LabelStack = npt.NDArray[np.uint8]

@@ -14,7 +14,7 @@ from isdmae.errors import InputError
 from isdmae.picture import FORMATS
 from isdmae.volume import Array
 
-from .config import EvaluateConfig
+from .config.results import EvaluateConfig
 from .data import ManifestEntry, read_manifest
 from .metrics import Mask
 from .pictures import read_index

@@ -18,21 +18,17 @@ import tyro
 
 from isdmae.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, IsdmaeError
 
-from .config import (
+from .config.compare import CompareOptions
+from .config.prepare import PrepareConfig, SetsOptions
+from .config.recipes import load_recipe
+from .config.results import (
     ArchiveConfig,
-    CompareOptions,
     EvaluateConfig,
     ExportConfig,
-    FinetuneConfig,
-    ImportConfig,
-    PrepareConfig,
-    PretrainConfig,
     ReconstructConfig,
     ReportOptions,
-    SetsOptions,
-    TrainConfig,
-    load_recipe,
 )
+from .config.runs import FinetuneConfig, ImportConfig, PretrainConfig, TrainConfig
 
 # glibc's allocator gives large blocks back to the system and asks again at every step; keeping
 # them makes a training step on the CPU 1.2 to 2 times as fast.

@@ -25,14 +25,9 @@ from . import loop
 from .checkpoint import differences
 from .compare_plan import Part, load_comparison, parts_of
 from .compare_table import PartResult, write_tables
-from .config import (
-    CompareConfig,
-    CompareOptions,
-    EvaluateConfig,
-    ExportConfig,
-    FinetuneConfig,
-    PretrainConfig,
-)
+from .config.compare import CompareConfig, CompareOptions
+from .config.results import EvaluateConfig, ExportConfig
+from .config.runs import FinetuneConfig, PretrainConfig
 from .data import read_manifest
 from .evaluate import evaluate
 from .export import export

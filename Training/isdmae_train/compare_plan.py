@@ -16,16 +16,9 @@ from typing import Any, TypeVar
 from isdmae.errors import InputError
 from isdmae.schema import from_plain, to_plain
 
-from .config import (
-    RECIPES,
-    CompareBudget,
-    CompareConfig,
-    CompareOptions,
-    FinetuneConfig,
-    PretrainConfig,
-    load_recipe,
-    read_yaml,
-)
+from .config.compare import CompareBudget, CompareConfig, CompareOptions
+from .config.recipes import RECIPES, load_recipe, read_yaml
+from .config.runs import FinetuneConfig, PretrainConfig
 from .data import ManifestEntry, has_truth
 from .folds import Fold, make_folds, read_split
 

@@ -16,7 +16,7 @@ import numpy as np
 from isdmae.atomic import write_text_atomic
 from isdmae.schema import to_plain
 
-from .config import CompareConfig
+from .config.compare import CompareConfig
 from .metrics import paired_difference, summarise
 from .score_table import METRICS, PatientScore, as_patient, interval, read_rows, write_rows
 

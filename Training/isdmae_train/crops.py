@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from isdmae.atomic import write_text_atomic
 from isdmae.errors import InputError
 
-from .config import PictureSet
+from .config.prepare import PictureSet
 
 UNPACKED = "unpacked.sha256"
 """Beside the pictures: the digest of the file they are from."""

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from isdmae.preprocess import AIR_HU, PreprocessConfig
 
 from .augment_volume import Pose, change_values, cut_image, cut_labels, draw_pose, nearest_slices
-from .config import DataConfig
+from .config.data import DataConfig
 from .data import Scans
 from .slices import SliceDataset
 

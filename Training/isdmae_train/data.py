@@ -21,7 +21,8 @@ from isdmae.volume import Array
 
 from .augment import roles_of
 from .cache import CachedArray, open_array
-from .config import DataConfig, LoopConfig
+from .config.data import DataConfig
+from .config.runs import LoopConfig
 from .distributed import share_of
 from .folds import Indices, usable_slices
 

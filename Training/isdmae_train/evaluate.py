@@ -24,7 +24,7 @@ from . import distributed
 from .author_score import AuthorScore
 from .calibration import Calibration
 from .cases import TOGETHER, Case, cases_of
-from .config import EvaluateConfig
+from .config.results import EvaluateConfig
 from .metrics import Mask, score_masks
 from .score_table import (
     PatientScore,

@@ -11,7 +11,9 @@ from isdmae.labels import make_label
 from isdmae.schema import from_plain, to_plain
 
 from .checkpoint import trained_network
-from .config import ExportConfig, FinetuneConfig, read_yaml
+from .config.recipes import read_yaml
+from .config.results import ExportConfig
+from .config.runs import FinetuneConfig
 from .finetune import network_config
 
 

@@ -20,7 +20,7 @@ from isdmae.schema import to_plain
 
 from . import loop
 from .checkpoint import trained_network
-from .config import FinetuneConfig
+from .config.runs import FinetuneConfig
 from .cubes import dataset_for
 from .data import batches
 from .distributed import anyone

@@ -24,7 +24,8 @@ from isdmae.networks.segmenter import Segmenter
 from isdmae.schema import to_plain
 
 from .checkpoint import save_checkpoint
-from .config import FinetuneConfig, ImportConfig, read_yaml
+from .config.recipes import read_yaml
+from .config.runs import FinetuneConfig, ImportConfig
 from .finetune import network_config
 from .loop import make_optimizer
 

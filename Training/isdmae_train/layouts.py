@@ -13,7 +13,7 @@ from isdmae.atomic import suffix_of
 from isdmae.errors import InputError
 from isdmae.picture import FORMATS as PICTURES
 
-from .config import LabelSource, PictureSet, ScanSource
+from .config.prepare import LabelSource, PictureSet, ScanSource
 from .problems import REMARK, Problem, problem_of
 
 LICENCE = "for you to set"

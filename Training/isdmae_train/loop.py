@@ -23,7 +23,7 @@ from isdmae.inference import available_threads
 
 from . import distributed
 from .checkpoint import resume, save_checkpoint
-from .config import LoopConfig
+from .config.runs import LoopConfig
 from .data import Batch
 from .reporter import current
 

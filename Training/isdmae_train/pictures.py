@@ -17,7 +17,7 @@ from isdmae.errors import InputError
 from isdmae.picture import FORMATS
 from isdmae.volume import Array
 
-from .config import PictureSet
+from .config.prepare import PictureSet
 from .patients import named_case
 from .problems import READING, Problem, Seen, problem_of
 

@@ -13,7 +13,7 @@ from isdmae.atomic import write_text_atomic
 from isdmae.errors import InputError
 from isdmae.schema import to_plain
 
-from .config import PrepareConfig, ScanSource
+from .config.prepare import PrepareConfig, ScanSource
 from .crops import unpacked
 from .data import ManifestEntry
 from .layouts import find_sources

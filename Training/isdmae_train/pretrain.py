@@ -20,7 +20,7 @@ from isdmae.preprocess import middle_slice
 from isdmae.schema import to_plain
 
 from . import loop
-from .config import MaskConfig, PretrainConfig
+from .config.runs import MaskConfig, PretrainConfig
 from .cubes import dataset_for
 from .data import batches
 from .distributed import anyone, gathered

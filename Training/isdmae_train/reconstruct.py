@@ -24,7 +24,9 @@ from isdmae.preprocess import middle_slice
 from isdmae.schema import from_plain
 
 from .checkpoint import trained_network
-from .config import AugmentConfig, PretrainConfig, ReconstructConfig
+from .config.data import AugmentConfig
+from .config.results import ReconstructConfig
+from .config.runs import PretrainConfig
 from .cubes import dataset_for
 from .data import read_manifest
 from .pretrain import build_network, draw_masks, draw_noise

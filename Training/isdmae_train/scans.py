@@ -20,7 +20,7 @@ from isdmae.labels import CONSOLIDATION, GROUND_GLASS, LESION, LUNGS
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae.volume import Volume, to_lps_order
 
-from .config import PrepareConfig, ScanSource
+from .config.prepare import PrepareConfig, ScanSource
 from .data import ManifestEntry
 from .problems import NOT_USED, READING, Problem, problem_of
 from .store import facts_of, read_entry, resample_slices, store_scan, write_entry

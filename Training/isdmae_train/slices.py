@@ -16,7 +16,7 @@ from isdmae.volume import Array
 
 from .augment import augment_picture, augment_slice
 from .augment_volume import change_values, draw_pose, warp_labels, warp_slices
-from .config import DataConfig
+from .config.data import DataConfig
 from .data import Scans
 
 Random = np.random.Generator

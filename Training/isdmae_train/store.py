@@ -20,7 +20,7 @@ from isdmae.schema import from_plain, to_plain
 from isdmae.volume import Array, Volume, to_lps_order
 
 from .cache import save_array
-from .config import LabelSource, ScanSource
+from .config.prepare import LabelSource, ScanSource
 from .data import ManifestEntry
 from .pictures import PictureStack
 from .problems import digest

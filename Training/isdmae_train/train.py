@@ -25,16 +25,10 @@ from isdmae.preprocess import PreprocessConfig
 from isdmae.schema import from_plain, to_plain
 
 from .checkpoint import trained_network
-from .config import (
-    RECIPES,
-    ExportConfig,
-    FinetuneConfig,
-    LoopConfig,
-    PrepareConfig,
-    PretrainConfig,
-    TrainConfig,
-    load_recipe,
-)
+from .config.prepare import PrepareConfig
+from .config.recipes import RECIPES, load_recipe
+from .config.results import ExportConfig
+from .config.runs import FinetuneConfig, LoopConfig, PretrainConfig, TrainConfig
 from .data import ManifestEntry, read_manifest
 from .export import export
 from .finetune import finetune

@@ -11,7 +11,7 @@ from isdmae.errors import InputError
 from isdmae.labels import LUNGS
 from isdmae.volume import Array, Volume, to_lps_order
 
-from .config import LabelSource
+from .config.prepare import LabelSource
 from .lidc import nodules_of
 from .lung_truth import lung_truth
 

@@ -6,7 +6,7 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
-from ..config import LabelSource, ScanSource
+from ..config.prepare import LabelSource, ScanSource
 from ..layouts import Sources, find_sources
 from .public_set import PublicSet, without_labels
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..config import LabelSource, PictureSet, ScanSource
+from ..config.prepare import LabelSource, PictureSet, ScanSource
 from ..layouts import Sources
 from ..patients import named_case
 from ..problems import Problem

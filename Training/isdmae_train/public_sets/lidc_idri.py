@@ -8,7 +8,7 @@ from pathlib import Path
 
 from isdmae.labels import LUNGS
 
-from ..config import LabelSource, PictureSet, ScanSource
+from ..config.prepare import LabelSource, PictureSet, ScanSource
 from ..layouts import Sources
 from ..lidc import is_lidc
 from ..problems import READING, Problem, problem_of

@@ -1,0 +1,1 @@
+"""Every choice of a run, typed and checked; recipes are YAML files of these."""
