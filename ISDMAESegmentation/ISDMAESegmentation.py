@@ -57,7 +57,7 @@ class ISDMAESegmentationWidget(ScriptedLoadableModuleWidget):
         self.logic = ISDMAESegmentationLogic()
         self.panel = Panel(self.ui, self.logic.getParameterNode)
         widget.setMRMLScene(slicer.mrmlScene)
-        if self.parent.isEntered:  # after a reload nobody calls enter()
+        if getattr(self.parent, "isEntered", False):  # after a reload nobody calls enter()
             self.panel.enter()
 
     def enter(self) -> None:

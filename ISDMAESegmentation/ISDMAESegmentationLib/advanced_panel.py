@@ -64,8 +64,9 @@ class AdvancedPanel:
         ui.removeModelButton.connect("clicked(bool)", self._on_remove_model)
         ui.stopWorkerButton.connect("clicked(bool)", self._on_stop_worker)
         ui.logButton.connect("toggled(bool)", self._on_log)
-        ui.modelsEdit.connect("currentPathChanged(QString)", self._on_models_folder)
-        ui.wheelsEdit.connect("currentPathChanged(QString)", self._on_wheels_folder)
+        for edit in (ui.modelsEdit, ui.wheelsEdit):
+            edit.connect("currentPathChanged(QString)", self._on_folder)
+            edit.connect("validInputChanged(bool)", self._on_folder)
         ui.logText.setVisible(False)
         self.refresh()
 
@@ -91,6 +92,7 @@ class AdvancedPanel:
             return
         if environment.failure.code != "packages-missing" or named_python():
             raise SegmentationError(environment.failure)
+        self._read_folders()
         install.install_packages()
         self.check()
 
@@ -145,6 +147,7 @@ class AdvancedPanel:
         self.refresh()
 
     def _on_install(self, _checked: bool = False) -> None:
+        self._read_folders()
         try:
             install.install_packages()
         except SegmentationError as error:
@@ -152,13 +155,20 @@ class AdvancedPanel:
             return
         self.check()
 
-    def _on_models_folder(self, path: str) -> None:
-        models.choose_user_folder(str(path))
-        self._models_changed()
-        self.refresh()
+    def _on_folder(self, _changed: object) -> None:
+        if self._read_folders():
+            self._models_changed()
+            self.refresh()
 
-    def _on_wheels_folder(self, path: str) -> None:
-        install.choose_wheels_folder(str(path))
+    def _read_folders(self) -> bool:
+        """Take the folders from their widgets; returns whether that of the models is another.
+
+        They are read before they are used, too: an edit that is cleared sends no new path.
+        """
+        install.choose_wheels_folder(str(self._ui.wheelsEdit.currentPath or ""))
+        before = models.user_folder()
+        models.choose_user_folder(str(self._ui.modelsEdit.currentPath or ""))
+        return models.user_folder() != before
 
     def _on_add_model(self, _checked: bool = False) -> None:
         folder = qt.QFileDialog.getExistingDirectory(
@@ -169,6 +179,7 @@ class AdvancedPanel:
 
     def add_model(self, folder: Path) -> None:
         """Copy the model in ``folder`` into the models folder and choose it."""
+        self._read_folders()
         try:
             model = models.add_model(folder)
         except SegmentationError as error:

@@ -64,7 +64,8 @@ class OneShot:
             self._ended.waitForFinished(2000)
 
     def _on_finished(self, code: int, _status: int) -> None:
-        if self._process is not None:
+        # An earlier command may end late.
+        if self._process is not None and self._process.state() == qt.QProcess.NotRunning:
             output = self._process.readAllStandardOutput().data()
             errors = self._process.readAllStandardError().data()
             self._tell(Answer(code, _decoded(output), _decoded(errors)))

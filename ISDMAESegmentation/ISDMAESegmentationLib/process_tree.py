@@ -27,9 +27,10 @@ def kill_tree(process: qt.QProcess, pid: int) -> None:
         )
     elif pid:
         _kill_group(pid)
-    if process.state() != qt.QProcess.NotRunning and not pid:
+    if not pid:
         process.kill()
-    process.waitForFinished(WAIT_MS)
+    if process.state() != qt.QProcess.NotRunning and not process.waitForFinished(WAIT_MS):
+        process.kill()
 
 
 def _kill_group(pid: int) -> None:
@@ -39,5 +40,6 @@ def _kill_group(pid: int) -> None:
             os.killpg(pid, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
+        # Gone already; on macOS what has just ended and is not yet reaped may not be signalled.
         return

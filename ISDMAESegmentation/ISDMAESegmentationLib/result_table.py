@@ -75,7 +75,7 @@ class ResultTable:
         self._table.setItem(row, COLOUR, colour)
         self._table.setItem(row, NAME, _text(segment.GetName()))
         volume = _number(entry["volume_ml"], "{:.2f}" if entry.get("point_mm") else "{:.0f}")
-        shares = entry["percent_of"].items()
+        shares = entry.get("percent_of", {}).items()
         volume.setToolTip("\n".join(_("{:.1f} % of the {}").format(s, name) for name, s in shares))
         self._table.setItem(row, VOLUME, volume)
         self._table.setItem(row, MEAN, _number(entry["mean_hu"], "{:.0f}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from .models import locate
 from .scene_segmentation import Labels, fill, output_node
 from .scene_volume import check_volume, points_in_file, region_of_interest, write_volume
 from .worker_client import Listener, WorkerClient
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,24 @@ class Run:
             )
             return
         self._clean_up()
+        try:
+            node = self._show(labels, report)
+        except Exception as error:
+            # Whatever it was, the panel must not wait for ever.
+            log.exception("the result could not be brought into the scene")
+            self._failed(
+                Failure(
+                    "result-not-shown",
+                    _("The result could not be brought into the scene: {error}.").format(
+                        error=error
+                    ),
+                    _("Choose 'Create new segmentation' and start again."),
+                )
+            )
+            return
+        self._listener.done(node, report)
+
+    def _show(self, labels: np.ndarray, report: dict[str, Any]) -> slicer.vtkMRMLSegmentationNode:
         scene = slicer.mrmlScene
         volume = scene.GetNodeByID(self._volume_id)
         wanted = self._segmentation_id
@@ -155,7 +176,7 @@ class Run:
         self._before_fill(node)
         offset_i, offset_j, offset_k = report["box"]["offset_ijk"]
         fill(node, volume, Labels(labels, (offset_i, offset_j, offset_k)), report)
-        self._listener.done(node, report)
+        return node
 
     def _clean_up(self) -> None:
         for tag in self._observers:

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from .failure import refuse
 from .one_shot import Answer, OneShot
+from .waiting import wait_for
 from .worker_command import MODULE_FOLDER, worker_command
 
 SAMPLE_NAME = "ISDMAESyntheticChest"
@@ -61,8 +62,7 @@ def _run_and_wait(arguments: list[str]) -> Answer:
     answers: list[Answer] = []
     one_shot = OneShot(worker_command)
     one_shot.start(arguments, answers.append)
-    while not answers:
-        slicer.app.processEvents()
+    wait_for(lambda: answers)
     return answers[0]
 
 

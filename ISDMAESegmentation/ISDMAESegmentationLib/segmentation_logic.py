@@ -9,6 +9,7 @@ import slicer
 
 from .failure import Failure, SegmentationError
 from .run import Run, RunListener, RunRequest
+from .waiting import wait_for
 from .worker_client import WorkerClient
 from .worker_command import worker_command
 
@@ -81,8 +82,7 @@ class SegmentationLogic:
         )
         request = RunRequest(volume, model, device, segmentation, region, force, points)
         self.start(request, listener)
-        while not node and not failures:
-            slicer.app.processEvents()
+        wait_for(lambda: node or failures)
         if failures:
             raise SegmentationError(failures[0])
         return node[0]

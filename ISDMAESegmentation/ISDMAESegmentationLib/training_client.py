@@ -158,7 +158,7 @@ class TrainingClient:
         self._log = [*self._log, *(line for line in text.splitlines() if line.strip())][-LOG_LINES:]
 
     def _on_finished(self, code: int, _status: int) -> None:
-        if self._process is None:
+        if self._process is None or self.running:  # an earlier one has ended late
             return
         self._on_output()
         self._on_error_output()

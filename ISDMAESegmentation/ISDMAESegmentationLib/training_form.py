@@ -59,9 +59,9 @@ class TrainingForm:
         ui.trainFolderEdit.filters = ui.trainRunsEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.trainRecipeEdit.filters = ctk.ctkPathLineEdit.Files
         ui.trainRunsEdit.currentPath = str(training_runs.runs_folder())
-        ui.trainRunsEdit.connect("currentPathChanged(QString)", self._on_runs_folder)
-        for edit in self._paths.values():
+        for edit in (ui.trainRunsEdit, *self._paths.values()):
             edit.connect("currentPathChanged(QString)", self._on_path)
+            edit.connect("validInputChanged(bool)", self._on_path)
 
     def set_parameters(self, parameters: ParameterNode | None) -> None:
         """Take the scene's choices."""
@@ -294,18 +294,15 @@ class TrainingForm:
 
     def read_paths(self) -> None:
         """Take the paths from their widgets: one that was cleared has sent no signal."""
+        training_runs.choose_runs_folder(str(self._ui.trainRunsEdit.currentPath or ""))
         if self._parameters is not None:
             for name, edit in self._paths.items():
                 setattr(self._parameters, name, str(edit.currentPath or ""))
 
-    def _on_path(self, _path: str) -> None:
+    def _on_path(self, _changed: object) -> None:
         if self._parameters is not None:
             self.read_paths()
             self._changed()
-
-    def _on_runs_folder(self, path: str) -> None:
-        training_runs.choose_runs_folder(str(path))
-        self._changed()
 
 
 def _tasks() -> list[Entry]:

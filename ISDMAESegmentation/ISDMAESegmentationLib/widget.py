@@ -85,9 +85,11 @@ class Panel(VTKObservationMixin):
         """Bind to the scene's parameter node and propose the first CT where none is chosen."""
         parameters = self._parameters_of_scene()
         if parameters.volume is None:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first is not None:
-                parameters.volume = first
+            # Label maps are scalar volumes, too.
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            cts = [one for one in volumes if one.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            if cts:
+                parameters.volume = cts[0]
         self._set_parameters(parameters)
 
     def _set_parameters(self, parameters: ParameterNode | None) -> None:

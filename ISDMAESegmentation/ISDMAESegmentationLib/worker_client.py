@@ -14,7 +14,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from .failure import Failure, refuse
+from .failure import Failure, SegmentationError, refuse
 from .json_lines import JsonLines
 from .process_tree import kill_tree
 from .worker_command import MODULE_FOLDER, WorkerCommand
@@ -67,6 +67,7 @@ class WorkerClient:
         self._errors = ""
         self._job: tuple[int, Listener, str] | None = None
         self._last_id = 0
+        self._last_failure = _stopped()
         self._log: list[str] = []
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
@@ -109,7 +110,8 @@ class WorkerClient:
         Raises
         ------
         SegmentationError
-            ``busy`` where a job is going on, ``no-python`` where there is nothing to start.
+            ``busy`` where a job is going on, ``no-python`` or ``worker-not-started`` where there is
+            nothing to start.
         """
         if self.busy:
             raise refuse(
@@ -117,6 +119,8 @@ class WorkerClient:
             )
         if not self.running:
             self._start()
+            if self._process is None:  # it failed before the event loop had its turn
+                raise SegmentationError(self._last_failure)
         self._last_id += 1
         message = {"command": "predict", "id": self._last_id, "job": job}
         self._job = (self._last_id, listener, json.dumps(message) + "\n")
@@ -208,7 +212,7 @@ class WorkerClient:
             self._note(line)
 
     def _on_finished(self, code: int, status: int) -> None:
-        if self._process is None:
+        if self._process is None or self.running:  # an earlier one has ended late
             return
         self._on_error_output()
         self._forget_process()
@@ -270,7 +274,8 @@ class WorkerClient:
         self._process, self._pid = None, 0
 
     def _fail(self, code: str, message: str, remedy: str) -> None:
-        self._finish(lambda listener: listener.failed(Failure(code, message, remedy)))
+        failure = self._last_failure = Failure(code, message, remedy)
+        self._finish(lambda listener: listener.failed(failure))
 
     def _finish(self, tell: Callable[[Listener], None]) -> None:
         if self._job is None:

@@ -109,3 +109,40 @@ def test_what_is_missing_in_slicers_own_python_is_asked_for(
     with pytest.raises(SegmentationError, match="Nothing was installed"):
         install.install_packages()
     install.choose_wheels_folder("")
+
+
+def test_a_folder_that_is_cleared_is_the_default_again(
+    panel: PanelUnderTest, tmp_path: Path
+) -> None:
+    from ISDMAESegmentationLib import install, models, training_runs
+
+    ui = panel.ui
+    panel.harness.enter(panel.widget)
+    for edit, chosen in (
+        (ui.modelsEdit, models.user_folder),
+        (ui.wheelsEdit, install.wheels_folder),
+        (ui.trainRunsEdit, training_runs.runs_folder),
+    ):
+        edit.currentPath = str(tmp_path)
+        assert str(chosen()) == str(tmp_path)
+        edit.clear()
+        assert str(chosen()) != str(tmp_path)
+
+
+def test_a_worker_that_cannot_start_is_told_at_once(
+    panel: PanelUnderTest, ct: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ISDMAESegmentationLib.failure import SegmentationError
+    from ISDMAESegmentationLib.worker_client import Listener
+
+    client = panel.panel.logic.client
+    monkeypatch.setattr(
+        type(client),
+        "_start",
+        lambda self: self._fail("worker-not-started", "It could not be started.", "Check it."),
+    )
+    told: list[object] = []
+    with pytest.raises(SegmentationError, match="could not be started"):
+        client.predict({}, Listener(lambda *_: None, told.append, told.append))
+    assert not told
+    assert not client.busy

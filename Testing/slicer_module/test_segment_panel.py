@@ -349,6 +349,49 @@ def test_the_scene_keeps_choices_and_report(panel: PanelUnderTest, ct: Any, tmp_
     assert [panel.ui.resultTable.item(row, 3).text() for row in range(2)] == rows
 
 
+def test_a_report_of_an_older_version_is_shown(panel: PanelUnderTest, ct: Any) -> None:
+    from ISDMAESegmentationLib.scene_segmentation import stored_report
+
+    node = panel.segment(ct)
+    report = stored_report(node)
+    for entry in report["segments"]:
+        del entry["percent_of"], entry["diameter_mm"], entry["point_mm"]
+    panel.panel.segment._table.show(node, report)
+    assert panel.ui.resultTable.rowCount == 2
+
+
+def test_a_result_that_cannot_be_shown_ends_the_run(
+    panel: PanelUnderTest, ct: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ISDMAESegmentationLib import run
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "fill", broken)
+        panel.segment(ct)
+    assert "could not be brought into the scene: a defect" in panel.status
+    assert "result-not-shown" in panel.ui.statusLabel.toolTip
+    assert not panel.running
+    assert temporary_folders() == []
+    assert panel.segment(ct) is not None
+    assert panel.status.startswith("Done")
+
+
+def test_a_label_map_is_not_proposed_as_the_ct(panel: PanelUnderTest) -> None:
+    import slicer
+
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    panel.harness.leave(panel.widget)
+    panel.harness.enter(panel.widget)
+    assert panel.ui.volumeSelector.currentNode() is None
+    panel.harness.leave(panel.widget)
+    ct = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "a CT")
+    panel.harness.enter(panel.widget)
+    assert panel.ui.volumeSelector.currentNode() is ct
+
+
 def test_reload_leaves_nothing_behind(panel: PanelUnderTest, long_ct: Any) -> None:
     panel.begin(long_ct)
     pid = panel.panel.logic.client.pid
