@@ -1,22 +1,23 @@
 """Contrast-limited adaptive histogram equalisation of 8-bit slices, as OpenCV computes it.
 
 Public 2D sets of chest CT were made with it, so a CT in HU must go the same way before a network
-that learnt from them can read it. OpenCV itself is too large to bring into 3D Slicer.
+that learnt from them can read it. OpenCV itself is too large to bring into 3D Slicer, and knows
+neither batches nor the GPU of a training.
 
 Shapes: B slices, H W pixels, T tiles along an axis.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-Bytes = npt.NDArray[np.uint8]
 GREYS = 256
 
 
-def equalise_slices(slices: Bytes, *, clip_limit: float = 7.0, tiles: int = 8) -> Bytes:
-    """Equalise every slice by itself.
+def equalise_slices(slices: Tensor, *, clip_limit: float | Tensor = 7.0, tiles: int = 8) -> Tensor:
+    """Equalise every slice by itself, on the device where the slices are.
 
     Source: Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994;
     the details (padding, clipping, rounding) are those of OpenCV's CLAHE, to the last grey level
@@ -24,81 +25,83 @@ def equalise_slices(slices: Bytes, *, clip_limit: float = 7.0, tiles: int = 8) -
 
     Parameters
     ----------
-    slices : numpy.ndarray
+    slices : Tensor
         uint8 (B, H, W).
-    clip_limit : float
-        Highest count of a grey level in a tile, as a multiple of the mean count.
+    clip_limit : float or Tensor
+        Highest count of a grey level in a tile, as a multiple of the mean count; one for all, or
+        (B,).
     tiles : int
         Tiles along each axis.
 
     Returns
     -------
-    numpy.ndarray
+    Tensor
         uint8 (B, H, W).
 
     Examples
     --------
-    >>> ramp = np.arange(64 * 64, dtype=np.uint16).reshape(1, 64, 64) // 64
-    >>> equal = equalise_slices(ramp.astype(np.uint8))
-    >>> equal.shape, int(equal.max()) > int(ramp.max())
+    >>> ramp = (torch.arange(64 * 64) // 64).to(torch.uint8).view(1, 64, 64)
+    >>> equal = equalise_slices(ramp)
+    >>> tuple(equal.shape), int(equal.max()) > int(ramp.max())
     ((1, 64, 64), True)
     """
-    return np.stack([_equalise(image, clip_limit, tiles) for image in slices])
-
-
-def _equalise(image: Bytes, clip_limit: float, tiles: int) -> Bytes:
-    padded = _pad(image, tiles)
-    height, width = (length // tiles for length in padded.shape)
-    tables = _tables(padded, tiles, clip_limit)
-    top, bottom, share_y = _neighbours(image.shape[0], height, tiles)
-    left, right, share_x = _neighbours(image.shape[1], width, tiles)
+    tables, height, width = _tables(_pad(slices, tiles), tiles, clip_limit)
+    top, bottom, share_y = _neighbours(slices.shape[1], height, tiles, slices.device)
+    left, right, share_x = _neighbours(slices.shape[2], width, tiles, slices.device)
     share_y, share_x = share_y[:, None], share_x[None, :]
-    rows = [row[:, None] for row in (top, bottom)]
-    upper, lower = (
-        tables[row, left[None, :], image] * (1 - share_x)
-        + tables[row, right[None, :], image] * share_x
-        for row in rows
-    )
-    mixed = upper * (1 - share_y) + lower * share_y
-    result: Bytes = np.rint(mixed).astype(np.uint8)
-    return result
+    starts = torch.arange(len(slices), dtype=torch.int32, device=slices.device) * tiles**2 * GREYS
+    greys = slices.int() + starts[:, None, None]
+
+    def look_up(row: Tensor, column: Tensor) -> Tensor:
+        places = greys + ((row[:, None] * tiles + column) * GREYS).int()
+        return tables.index_select(0, places.flatten()).view(slices.shape)
+
+    upper = look_up(top, left) * (1 - share_x) + look_up(top, right) * share_x
+    lower = look_up(bottom, left) * (1 - share_x) + look_up(bottom, right) * share_x
+    return (upper * (1 - share_y) + lower * share_y).round().to(torch.uint8)
 
 
-def _pad(image: Bytes, tiles: int) -> Bytes:
+def _pad(slices: Tensor, tiles: int) -> Tensor:
     """Mirror at the bottom and the right until the tiles fit."""
-    if image.shape[0] % tiles == 0 and image.shape[1] % tiles == 0:
-        return image
-    rows, columns = (tiles - length % tiles for length in image.shape)
-    frame = ((0, rows), (0, columns))
-    if min(image.shape) <= tiles:
-        return np.pad(image, frame, mode="symmetric")
-    return np.pad(image, frame, mode="reflect")
+    height, width = slices.shape[1:]
+    if height % tiles == 0 and width % tiles == 0:
+        return slices
+    rows, columns = tiles - height % tiles, tiles - width % tiles
+    if min(height, width) <= tiles:  # too small to mirror without the edge itself
+        slices = torch.cat([slices, slices.flip(1)[:, :rows]], dim=1)
+        return torch.cat([slices, slices.flip(2)[:, :, :columns]], dim=2)
+    return F.pad(slices[:, None].float(), (0, columns, 0, rows), mode="reflect")[:, 0].byte()
 
 
-def _tables(padded: Bytes, tiles: int, clip_limit: float) -> npt.NDArray[np.float32]:
-    """Return the new grey level for each tile and old grey level: float32 (T, T, 256)."""
-    height, width = (length // tiles for length in padded.shape)
-    blocks = padded.reshape(tiles, height, tiles, width).swapaxes(1, 2).reshape(tiles**2, -1)
-    offsets = np.arange(tiles**2, dtype=np.int64)[:, None] * GREYS
-    counts = np.bincount((blocks + offsets).ravel(), minlength=tiles**2 * GREYS)
-    counts = counts.reshape(tiles**2, GREYS)
-    limit = max(int(clip_limit * blocks.shape[1] / GREYS), 1)
-    excess = np.maximum(counts - limit, 0).sum(axis=1)
-    counts = np.minimum(counts, limit) + (excess // GREYS)[:, None]
-    for tile, rest in enumerate(excess % GREYS):
-        if rest:
-            counts[tile, : rest * max(GREYS // rest, 1) : max(GREYS // rest, 1)] += 1
-    scale = np.float32((GREYS - 1) / blocks.shape[1])
-    levels = np.rint(counts.cumsum(axis=1).astype(np.float32) * scale).clip(0, GREYS - 1)
-    tables: npt.NDArray[np.float32] = levels.astype(np.float32).reshape(tiles, tiles, GREYS)
-    return tables
+def _tables(padded: Tensor, tiles: int, clip_limit: float | Tensor) -> tuple[Tensor, int, int]:
+    """Return the new grey level for each slice, tile and old grey level, and a tile's size.
+
+    The levels are float32 (B * T * T * 256,).
+    """
+    count, height, width = len(padded), padded.shape[1] // tiles, padded.shape[2] // tiles
+    blocks = padded.view(count, tiles, height, tiles, width).transpose(2, 3)
+    greys = blocks.reshape(count * tiles**2, height * width).long()
+    counts = greys.new_zeros(len(greys), GREYS)
+    counts.scatter_add_(1, greys, torch.ones_like(greys))
+    limits = torch.as_tensor(clip_limit, dtype=torch.float64, device=padded.device).expand(count)
+    limit = (limits * (height * width / GREYS)).long().clamp(min=1)
+    limit = limit.repeat_interleave(tiles**2)[:, None]
+    excess = (counts - limit).clamp(min=0).sum(dim=1, keepdim=True)
+    counts = torch.minimum(counts, limit) + excess // GREYS
+    # What is left goes to every n-th grey level, one each.
+    rest = excess % GREYS
+    step = (GREYS // rest.clamp(min=1)).clamp(min=1)
+    level = torch.arange(GREYS, device=padded.device)
+    counts = counts + ((level % step == 0) & (level < rest * step)).long()
+    levels = (counts.cumsum(dim=1).float() * ((GREYS - 1) / (height * width))).round()
+    return levels.clamp(0, GREYS - 1).flatten(), height, width
 
 
 def _neighbours(
-    length: int, tile: int, tiles: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    length: int, tile: int, tiles: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return for each pixel the tiles before and behind it, and the share of the latter."""
-    place = np.arange(length, dtype=np.float32) / np.float32(tile) - np.float32(0.5)
-    before = np.floor(place).astype(np.int64)
-    share = (place - before).astype(np.float32)
-    return before.clip(0, tiles - 1), (before + 1).clip(0, tiles - 1), share
+    place = torch.arange(length, device=device) / tile - 0.5
+    before = place.floor()
+    first = before.long()
+    return first.clamp(0, tiles - 1), (first + 1).clamp(0, tiles - 1), place - before

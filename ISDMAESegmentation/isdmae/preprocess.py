@@ -167,5 +167,5 @@ def hu_to_pictures(slices: Tensor) -> Tensor:
     clipped = slices.clamp(AIR_HU, BRIGHTEST_HU)
     low, high = clipped.amin((-2, -1), keepdim=True), clipped.amax((-2, -1), keepdim=True)
     grey = ((clipped - low) * (255.0 / (high - low).clamp(min=1.0))).round().to(torch.uint8)
-    equal = equalise_slices(grey.flatten(0, -3).cpu().numpy(), clip_limit=CLIP_LIMIT)
-    return torch.from_numpy(equal).view(slices.shape).to(slices.device).float() / 255.0
+    equal = equalise_slices(grey.flatten(0, -3), clip_limit=CLIP_LIMIT)
+    return equal.view(slices.shape).float() / 255.0

@@ -150,6 +150,7 @@ def test_pretrain_finetune_export_evaluate_predict(
         ("pretrain", []),
         ("finetune", []),
         ("finetune", ["--loop.ema", "0.9", "--loop.accumulate", "2", "--loop.schedule", "poly"]),
+        ("pretrain", ["--loop.ema", "0.9", "--loop.accumulate", "2", "--data.augment.on-device"]),
     ],
 )
 def test_a_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(

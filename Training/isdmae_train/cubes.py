@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from isdmae.preprocess import AIR_HU, PreprocessConfig
 
+from .augment_batch import loader_config
 from .augment_volume import Pose, change_values, cut_image, cut_labels, draw_pose, nearest_slices
 from .config.data import DataConfig
 from .data import Scans
@@ -39,7 +40,7 @@ def dataset_for(
         made for another pixel size.
     """
     kind = SliceDataset if spatial_dims == 2 else CubeDataset
-    return kind(data, preprocess, seed=seed, labels=labels)
+    return kind(loader_config(data), preprocess, seed=seed, labels=labels)
 
 
 class CubeDataset(Dataset[dict[str, object]]):

@@ -19,6 +19,7 @@ from isdmae.preprocess import check_cubes, to_channels
 from isdmae.schema import to_plain
 
 from . import loop
+from .augment_batch import moved
 from .checkpoint import trained_network
 from .config.runs import FinetuneConfig
 from .cubes import dataset_for
@@ -68,13 +69,14 @@ def finetune(config: FinetuneConfig) -> Path:
 
     with track_run(config.out, config, name="finetune", first=step) as track:
         for batch in batches(dataset, config.loop, first_step=step):
-            for part, _ in loop.parts(batch, step, config.loop):
-                image, is_hu = part["image"].to(device), part["is_hu"].to(device)
+            for part, first in loop.parts(batch, step, config.loop):
+                image, is_hu, labels = moved(
+                    part, device, config.data.augment, seed=config.loop.seed, first=first
+                )
                 channels = to_channels(image, is_hu, config.preprocess)
                 channels = channels.contiguous(memory_format=memory_format)
                 with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                     logits = descent.model(channels)
-                labels = part["label"].to(device)
                 loss = criterion(*known_slices(logits, labels, part.get("known")))
                 loop.check_finite(loss, step, part["case"])
                 descent.add(loss)

@@ -20,6 +20,7 @@ from isdmae.preprocess import middle_slice
 from isdmae.schema import to_plain
 
 from . import loop
+from .augment_batch import moved
 from .config.runs import MaskConfig, PretrainConfig
 from .cubes import dataset_for
 from .data import batches
@@ -58,9 +59,9 @@ def pretrain(config: PretrainConfig) -> Path:
     with track_run(config.out, config, name="pretrain", first=step) as track:
         for batch in batches(dataset, config.loop, first_step=step):
             for part, first in loop.parts(batch, step, config.loop):
-                image, is_hu = part["image"].to(device), part["is_hu"].to(device)
-                alone = middle_slice(image)  # what is hidden in a slice is so in its neighbours
                 seed = config.loop.seed
+                image, is_hu, _ = moved(part, device, config.data.augment, seed=seed, first=first)
+                alone = middle_slice(image)  # what is hidden in a slice is so in its neighbours
                 hidden = draw_masks(alone, is_hu, config.masks, seed, first, config.views)
                 noise = draw_noise(alone, is_hu, config.masks, seed, first)
                 with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

@@ -46,6 +46,9 @@ class AugmentConfig:
     """Share of slices that are turned into 8-bit pictures."""
     equalise: float = 0.75
     """Share of pictures with local histogram equalisation (CLAHE)."""
+    on_device: bool = False
+    """Blur, noise, field of view, windows and equalisation of a whole batch at once on the run's
+    device (see `isdmae_train.augment_batch`): where a GPU waits for its loaders."""
 
     def __post_init__(self) -> None:
         check_share("a probability", self.mirror, self.upside_down, self.lesions, self.decoys)
