@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -153,6 +154,107 @@ def test_a_killed_process_ends_the_others_and_the_same_command_goes_on(
     done = torchrun(arguments)
     assert done.returncode == 0, done.stderr[-3000:]
     assert list_checkpoints(checkpoints)[0].name == "step-00000008.safetensors"
+
+
+def test_a_signal_to_torchrun_stops_all_with_a_checkpoint(cache: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, cache, SHARED, steps=3000, checkpoint_minutes=1000, batch=2)
+    process = subprocess.Popen(
+        command(["finetune", "--recipe", str(recipe)]),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=ENVIRONMENT,
+    )  # fmt: skip
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 200
+    while not (log.is_file() and log.read_text(encoding="utf-8")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = children(process.pid)
+    process.send_signal(signal.SIGTERM)
+    _, text = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "Stopped at step" in text
+    (saved,) = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert read_checkpoint(saved)[1]["step"] == len(logged(tmp_path))
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_a_loss_that_is_not_finite_ends_all_and_names_the_slices(
+    cache: Path, tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path, cache, SHARED, steps=8, learning_rate=1e30)
+    done = torchrun(["finetune", "--recipe", str(recipe)])
+    assert done.returncode != 0
+    assert re.search(
+        r"The loss is (nan|inf) at step \d \(slices p[01]\[\d+\], p[01]\[", done.stderr
+    )
+
+
+def test_every_kind_of_network_and_recipe_is_shared(tmp_path: Path) -> None:
+    """Each parameter gets its gradient in every process, and the sum is that of the whole batch."""
+    (tmp_path / "apart.py").write_text(APART, encoding="utf-8")
+    start = command([])[:-2]
+    done = subprocess.run(
+        [*start, str(tmp_path / "apart.py")], capture_output=True, text=True, env=ENVIRONMENT,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert set(found) == {"3d", "tcs-mae", "mit", "noise-no-contrast"}
+    for name, (alone, shared) in found.items():
+        assert shared == pytest.approx(alone, rel=1e-3), name
+
+
+APART = """
+import json
+import torch
+from isdmae.networks import unet
+from isdmae_train import distributed, loop
+from isdmae_train.config.recipes import RECIPES, load_recipe
+from isdmae_train.config.runs import LoopConfig, MaskConfig, PretrainConfig
+from isdmae_train.pretrain import build_network, draw_masks, draw_noise, loss_terms, total_loss
+from dataclasses import replace
+
+SETTINGS = LoopConfig(batch=4, bf16=False, device="cpu")
+unet.SIZES["S"] = ((16, 16, 24, 24), (0, 1, 1, 1))
+MASKS = MaskConfig(patch_size=8)
+RUNS = {
+    "3d": PretrainConfig(spatial_dims=3, ssim_window=7, masks=MASKS),
+    "tcs-mae": load_recipe(PretrainConfig, RECIPES / "pretrain" / "tcs-mae.yaml"),
+    "mit": PretrainConfig(encoder="mit", masks=MASKS),
+    "noise-no-contrast": PretrainConfig(contrast_weight=0.0, masks=replace(MASKS, fill="noise")),
+}
+
+
+def norm(run, network, first, count):
+    # The norm of the gradient that samples first, first + 1, ... give.
+    shape = (4, 1, 16, 32, 32) if run.spatial_dims == 3 else (4, 1, 64, 64)
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 1400 - 1000
+    image, is_hu = image[first : first + count], torch.ones(count, dtype=torch.bool)
+    hidden = draw_masks(image, is_hu, run.masks, 0, first, run.views)
+    noise = draw_noise(image, is_hu, run.masks, 0, first)
+    loss = total_loss(loss_terms(network(image, is_hu, hidden, noise), hidden, run), run)
+    loss.backward()
+    gradients = [one.grad for one in network.parameters()]
+    assert all(one is not None for one in gradients)
+    return torch.stack([one.norm() for one in gradients]).norm().item()
+
+
+def built(run):
+    torch.manual_seed(0)
+    return build_network(run)
+
+
+alone = {name: norm(run, built(run), 0, 4) for name, run in RUNS.items()}
+loop.start(SETTINGS)
+first, count = distributed.share_of(4)
+shared = {
+    name: norm(run, distributed.shared(built(run)), first, count) for name, run in RUNS.items()
+}
+if distributed.rank() == 0:
+    print(json.dumps({name: [alone[name], shared[name]] for name in RUNS}))
+distributed.leave()
+"""
 
 
 def children(pid: int) -> list[int]:
