@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,18 @@ def test_nnunet_raw_and_the_decathlon(tmp_path: Path) -> None:
     touch(tmp_path / "imagesTr" / "x_0001.nrrd")
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {}}))
     with pytest.raises(InputError, match="several channels"):
+        find_sources(tmp_path)
+
+
+def test_a_folder_of_sets(tmp_path: Path) -> None:
+    """As nnUNet_raw is: the one set in it is taken, never its labels for scans."""
+    one = tmp_path / "Dataset001_lungs"
+    touch(one / "imagesTr" / "x_0000.nrrd", one / "labelsTr" / "x.nrrd")
+    (one / "dataset.json").write_text('{"labels": {"lung": 1}}')
+    (scan,) = find_sources(tmp_path).scans
+    assert (scan.id, scan.label is None) == ("x", False)
+    shutil.copytree(one, tmp_path / "Dataset002_more")
+    with pytest.raises(InputError, match="several sets: Dataset001_lungs, Dataset002_more"):
         find_sources(tmp_path)
 
 

@@ -39,9 +39,10 @@ class Sources:
 def find_sources(folder: Path) -> Sources:
     """Recognise the layout of ``folder``.
 
-    ``dataset.json`` with ``imagesTr`` is nnU-Net's or the Medical Segmentation Decathlon's;
-    ``images`` with ``labels`` or ``masks`` are pairs of one stem, CTs or 2D pictures; anything else
-    is a folder of CTs without labels, files or DICOM series, up to three folders deep.
+    ``dataset.json`` with ``imagesTr`` is nnU-Net's or the Medical Segmentation Decathlon's, also a
+    folder deeper, as in ``nnUNet_raw``; ``images`` with ``labels`` or ``masks`` are pairs of one
+    stem, CTs or 2D pictures; anything else is a folder of CTs without labels, files or DICOM
+    series, up to three folders deep.
 
     Raises
     ------
@@ -51,8 +52,12 @@ def find_sources(folder: Path) -> Sources:
     """
     if not folder.is_dir():
         raise InputError("bad-folder", f"{folder} is no folder.", "Name the folder of scans.")
-    if (folder / DATASET).is_file() and (folder / "imagesTr").is_dir():
-        found = _described(folder)
+    sets = [one for one in (folder, *sorted(folder.iterdir())) if _is_described(one)]
+    if sets and sets[0] != folder and len(sets) > 1:
+        names = ", ".join(one.name for one in sets)
+        raise InputError("bad-layout", f"{folder} holds several sets: {names}.", "Name one.")
+    if sets:
+        found = _described(sets[0])
     elif (folder / "images").is_dir():
         found = _pairs(folder)
     else:
@@ -61,6 +66,10 @@ def find_sources(folder: Path) -> Sources:
         known = ", ".join([*image_file.FORMATS, *PICTURES])
         raise InputError("nothing-prepared", f"{folder} holds no scan.", f"Known: {known}, DICOM.")
     return found
+
+
+def _is_described(folder: Path) -> bool:
+    return (folder / DATASET).is_file() and (folder / "imagesTr").is_dir()
 
 
 def _described(folder: Path) -> Sources:
