@@ -132,6 +132,9 @@ def test_reconstructions_of_a_held_out_scan_are_drawn(
     assert (original != masked).mean() > 0.2, "the mask hides something"
     assert (original == masked).mean() > 0.2, "and not all"
     assert np.ptp(original) > 100
+    seen = original == masked
+    assert (rows[:, :, 3][seen] == original[seen]).mean() > 0.9, "what was not hidden stays"
+    assert (rows[:, :, 3][~seen] == original[~seen]).mean() < 0.5
 
 
 def test_a_scan_that_is_not_listed_cannot_be_drawn(

@@ -78,7 +78,7 @@ def pretrain(config: PretrainConfig) -> Path:
             if step % config.loop.log_every == 0 or last:
                 track.scalars(step, descent.values())
             if step % (10 * config.loop.log_every) == 0 or step == config.loop.log_every or last:
-                tiles = strip(network, image, is_hu, hidden, noise, result)
+                tiles = strip(network, image, is_hu, hidden, noise, result, config.visible_weight)
                 track.picture(step, "reconstruction", tiles)
             stopping = anyone(stop.asked)
             descent.save_when_due(checkpoints, step, plain, now=stopping or last)
@@ -230,6 +230,20 @@ def total_loss(terms: dict[str, Tensor], config: PretrainConfig) -> Tensor:
     ).sum()
 
 
+def filled(
+    result: DualReconstruction, hidden: Sequence[Tensor], visible_weight: float
+) -> list[Tensor]:
+    """Return the reconstructions as they are meant to be looked at, (B, C, \\*S) each.
+
+    Where a loss knows hidden voxels alone, nothing ties the visible ones down; they are shown as
+    the network saw them.
+    """
+    return [
+        image if visible_weight else torch.where(mask, image, result.target)
+        for image, mask in zip(result.reconstructions, hidden, strict=True)
+    ]
+
+
 @torch.no_grad()
 def strip(
     network: DualMaskedAutoencoder,
@@ -238,11 +252,12 @@ def strip(
     hidden: Sequence[Tensor],
     noise: Tensor | None,
     result: DualReconstruction,
+    visible_weight: float,
 ) -> Tensor:
     """Lay the first image of a batch side by side, its first channel, as float (1, H, n W).
 
     For two masked views five tiles: original, spatially masked, intensity masked, and the
-    reconstructions from the two. Of a volume the middle slice is shown.
+    reconstructions from the two (see `filled`). Of a volume the middle slice is shown.
     """
     noise = None if noise is None else noise[:1]
     masked = [
@@ -250,7 +265,7 @@ def strip(
         for mask in hidden
         if mask.any()
     ]
-    tiles = [result.target, *masked, *result.reconstructions]
+    tiles = [result.target, *masked, *filled(result, hidden, visible_weight)]
     flat = [tile[0, :1].float().cpu() for tile in tiles]
     if image.ndim == 5:
         flat = [tile[:, tile.shape[1] // 2] for tile in flat]

@@ -29,7 +29,7 @@ from .config.results import ReconstructConfig
 from .config.runs import PretrainConfig
 from .cubes import dataset_for
 from .data import read_manifest
-from .pretrain import build_network, draw_masks, draw_noise
+from .pretrain import build_network, draw_masks, draw_noise, filled
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,9 @@ Picture = npt.NDArray[np.uint8]
 def reconstruct(config: ReconstructConfig) -> Path:
     """Draw ``config.count`` slices or cubes of one scan, a row each, to ``config.out``.
 
-    A row holds the original, each masked view, and the reconstruction from each; of a cube its
-    middle slice. The channel is the first one: the lung window.
+    A row holds the original, each masked view, and the reconstruction from each: what was hidden,
+    filled in (see `isdmae_train.pretrain.filled`); of a cube its middle slice. The channel is the
+    first one: the lung window.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def _row(
     noise = draw_noise(alone, is_hu, run.masks, seed, index)
     result = network(image, is_hu, hidden, noise)
     masked = [network.masked_channels(image, is_hu, mask, noise) for mask in hidden]
-    tiles = [result.target, *masked, *result.reconstructions]
+    tiles = [result.target, *masked, *filled(result, hidden, run.visible_weight)]
     names = ["original", *(f"{view}: masked" for view in run.views)]
     names += [f"{view}: reconstructed" for view in run.views]
     flat = [tile[0, 0].float() for tile in tiles]
