@@ -268,11 +268,14 @@ def test_a_recipe_that_cannot_work_is_refused_before_the_work(
     assert message in caplog.text
 
 
-@pytest.mark.parametrize("name", ["compare-2d", "compare-3d", "compare-nodules"])
+@pytest.mark.parametrize(
+    "name", ["compare-2d", "compare-3d", "compare-nodules", "compare-options", "compare-views"]
+)
 def test_each_budget_of_a_published_comparison_is_valid(
     entries: list[ManifestEntry], name: str
 ) -> None:
-    entries = [replace(entry, labels=("lesion", "nodule")) for entry in entries]
+    labels = ("lesion", "nodule", "left lung", "right lung")
+    entries = [replace(entry, labels=labels) for entry in entries]
     path = RECIPES / f"{name}.yaml"
     for budget in load_recipe(CompareConfig, path).budgets:
         config = load_comparison(CompareOptions(recipe=path, budget=budget))
