@@ -1,6 +1,7 @@
 # make demo    segment a synthetic chest CT (or CT=path) and look at demo/
 # make test    everything that continuous integration checks
 # make bench   time and memory of a prediction, by stage
+# make torture  over two thousand inputs, odd and broken ones: right, refused, or wrong (minutes)
 # make lungs   train the default model anew (about an hour on two cores)
 # make lesion  train the lesion model anew, from the lung model's run (an hour)
 # make nodule  train the nodule model anew (half an hour)
@@ -19,7 +20,7 @@ DEMO ?= demo
 CT ?=
 export ISDMAE_DATA ?= $(DATA)
 
-.PHONY: demo test lint bench lungs lesion nodule example accuracy accuracy-train screenshots clean
+.PHONY: demo test lint bench torture lungs lesion nodule example accuracy accuracy-train screenshots clean
 
 $(VENV)/isdmae.installed: ISDMAESegmentation/pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
@@ -56,6 +57,9 @@ test: lint
 
 bench: $(VENV)/train.installed
 	$(BIN)/python Testing/benchmarks/predict_lidc.py
+
+torture: $(VENV)/train.installed
+	PYTHONPATH=Testing $(BIN)/python -m torture --write
 
 lungs: $(VENV)/train.installed
 	$(TRAIN) prepare --recipe Training/recipes/lungs-prepare.yaml --data $(DATA)
