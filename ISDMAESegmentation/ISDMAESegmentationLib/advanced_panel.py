@@ -87,6 +87,8 @@ class AdvancedPanel:
 
         A Python that the user named is never installed into.
         """
+        if not self._logic.client.busy:
+            self._take_python()
         environment = self._environment
         if environment is None or environment.usable or environment.failure is None:
             return
@@ -139,12 +141,19 @@ class AdvancedPanel:
         self._told(environment)
 
     def _on_check(self, _checked: bool = False) -> None:
-        path = str(self._ui.pythonEdit.currentPath or "")
-        if path != named_python():
-            name_python(path)
-            self._logic.stop()
-        self.check()
+        if not self._take_python():
+            self.check()
         self.refresh()
+
+    def _take_python(self) -> bool:
+        """Take the Python from its widget; returns whether it is another, which is asked then."""
+        path = str(self._ui.pythonEdit.currentPath or "")
+        if path == named_python():
+            return False
+        name_python(path)
+        self._logic.stop()
+        self.check()
+        return True
 
     def _on_install(self, _checked: bool = False) -> None:
         self._read_folders()

@@ -6,7 +6,7 @@ import qt
 import slicer
 
 SINGLETON = "ISDMAESegmentation.Editor"
-EFFECTS = ("Paint", "Erase", "Draw", "Scissors", "Smoothing", "Islands", "Logical operators")
+EFFECTS = ["Paint", "Erase", "Draw", "Scissors", "Smoothing", "Islands", "Logical operators"]
 
 
 class EmbeddedEditor:

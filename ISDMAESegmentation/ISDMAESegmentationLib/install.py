@@ -6,6 +6,8 @@ Slicer's own packages (numpy, SimpleITK, scipy) are never named, so they are nev
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import qt
@@ -32,13 +34,15 @@ def install_packages() -> None:
         and what else can be done.
     """
     packaging = _packaging()
-    _install_torch(packaging)
-    _ensure(packaging, REQUIREMENTS)
+    if not wheels_folder():
+        _install_torch(packaging)
+    _ensure(packaging, ["torch", *packaging.load_requirements(str(REQUIREMENTS))])
 
 
 def install_training_packages() -> None:
     """Install what training needs beyond that, after asking; errors as `install_packages`."""
-    _ensure(_packaging(), TRAINING_REQUIREMENTS)
+    packaging = _packaging()
+    _ensure(packaging, packaging.load_requirements(str(TRAINING_REQUIREMENTS)))
 
 
 def training_package_names() -> list[str]:
@@ -47,18 +51,22 @@ def training_package_names() -> list[str]:
     return [line.partition(">")[0].strip() for line in lines if not line.startswith("#")]
 
 
-def _ensure(packaging, file: Path) -> None:
-    requirements = packaging.load_requirements(str(file))
-    if all(packaging.pip_check(requirement) for requirement in requirements):
+def _ensure(packaging, requirements: Sequence) -> None:
+    missing = [one for one in requirements if not packaging.pip_check(one)]
+    if not missing:
         return
-    try:
-        packaging.pip_ensure(requirements, skip_packages=KEPT, requester="ISDMAE Segmentation")
-    except RuntimeError as error:
-        raise refuse(
-            "declined",
-            _("The packages were not installed: {reason}").format(reason=str(error).strip()),
-            _("Accept the installation, or name a Python that has them under Advanced."),
-        ) from error
+    if wheels_folder():
+        install_from_wheels(Path(wheels_folder()), [str(one) for one in missing])
+    else:
+        _run_pip(
+            lambda: packaging.pip_ensure(
+                missing, skip_packages=KEPT, requester="ISDMAE Segmentation"
+            )
+        )
+    # A package that pip could not get is only a line in its log where others came through.
+    absent = ", ".join(str(one) for one in missing if not packaging.pip_check(one))
+    if absent:
+        raise _not_installed(absent)
 
 
 def wheels_folder() -> str:
@@ -71,8 +79,8 @@ def choose_wheels_folder(folder: str) -> None:
     qt.QSettings().setValue(WHEELS_SETTING, folder)
 
 
-def install_from_wheels(folder: Path) -> None:
-    """Install torch and the requirements from wheel files only, without a network.
+def install_from_wheels(folder: Path, names: Sequence[str]) -> None:
+    """Install packages from wheel files only, without a network.
 
     Raises
     ------
@@ -84,28 +92,21 @@ def install_from_wheels(folder: Path) -> None:
         raise refuse(
             "no-wheels",
             _("'{folder}' holds no wheel files.").format(folder=folder),
-            _("Download torch and safetensors with 'pip download' on a machine that has a network"
-              " and copy the files there."),
+            _("Get {names} with 'pip download' on a machine that has a network and copy the files"
+              " there.").format(names=", ".join(names)),
         )  # fmt: skip
-    names = ["torch", *(str(name) for name in packaging.load_requirements(str(REQUIREMENTS)))]
     question = _("Install {names} from {folder} into Slicer's Python?").format(
         names=", ".join(names), folder=folder
     )
     if not slicer.util.confirmOkCancelDisplay(question):
         raise _declined()
-    try:
-        packaging.pip_install(["--no-index", "--find-links", str(folder), *names])
-    except Exception as error:
-        raise refuse(
-            "not-installed",
-            _("pip failed: {error}").format(error=error),
-            _("Check that the wheels fit this Python and this system."),
-        ) from error
+    _run_pip(lambda: packaging.pip_install(["--no-index", "--find-links", str(folder), *names]))
 
 
 def _packaging():
     try:
-        import slicer.packaging
+        # An import statement would make ``slicer`` a local name, unknown where it fails.
+        return importlib.import_module("slicer.packaging")
     except ImportError as error:
         raise refuse(
             "old-slicer",
@@ -114,14 +115,10 @@ def _packaging():
             ),
             _("Use Slicer 5.12 or newer, or name a Python of your own under Advanced."),
         ) from error
-    return slicer.packaging
 
 
 def _install_torch(packaging) -> None:
     if packaging.pip_check("torch"):
-        return
-    if wheels_folder():
-        install_from_wheels(Path(wheels_folder()))
         return
     if not hasattr(slicer.modules, "pytorchutils"):
         raise refuse(
@@ -139,19 +136,33 @@ def _install_torch(packaging) -> None:
     if not slicer.util.confirmOkCancelDisplay(question):
         raise _declined()
     # It asks nothing more, and imports torch into Slicer at its end.
-    PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False)
+    _run_pip(lambda: PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False))
     if not packaging.pip_check("torch"):
-        raise refuse(
-            "not-installed",
-            _("PyTorch could not be installed."),
-            _("Slicer's log says why; the PyTorch Utils module offers other versions."),
-        )
+        raise _not_installed("PyTorch")
+
+
+def _run_pip(install: Callable[[], object]) -> None:
+    """Turn what pip and the import of a new package raise into words."""
+    try:
+        install()
+    except RuntimeError as error:
+        raise _declined() from error
+    except Exception as error:
+        raise _not_installed(str(error)) from error
+
+
+def _not_installed(what: str) -> Exception:
+    return refuse(
+        "not-installed",
+        _("The packages could not be installed: {what}.").format(what=what.strip().rstrip(".")),
+        _("Slicer's log says why; check network and disk space, or that the wheels fit this"
+          " Python."),
+    )  # fmt: skip
 
 
 def _declined() -> Exception:
     return refuse(
         "declined",
         _("Nothing was installed."),
-        _("Segmentation needs PyTorch: accept the installation, or name a Python that has it under"
-          " Advanced."),
-    )  # fmt: skip
+        _("Accept the installation, or name a Python that has the packages under Advanced."),
+    )

@@ -64,7 +64,8 @@ class ResultTable:
     def _fill_row(self, row: int, entry: dict[str, Any], segment: slicer.vtkSegment) -> None:
         shown = qt.QTableWidgetItem()
         shown.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled)
-        visible = self._node.GetDisplayNode().GetSegmentVisibility(entry["id"])
+        display = self._node.GetDisplayNode()
+        visible = display is None or display.GetSegmentVisibility(entry["id"])
         shown.setCheckState(qt.Qt.Checked if visible else qt.Qt.Unchecked)
         shown.setToolTip(_("Show or hide this segment"))
         colour = qt.QTableWidgetItem("  ")

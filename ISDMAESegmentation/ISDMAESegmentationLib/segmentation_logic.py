@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from .failure import Failure, SegmentationError
 from .run import Run, RunListener, RunRequest
@@ -98,17 +99,25 @@ class SegmentationLogic:
 
 
 def run_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the run report as (what, value) rows for people."""
-    model, machine = report["model"], report["machine"]
-    seconds = sum(report["seconds"].values())
-    return [
-        ("Model", f"{model['name']} {model['version']}"),
-        ("Model SHA-256", model["sha256"][:16]),
-        ("Licence", model["licence"]),
-        ("Device", machine["device_reason"]),
-        ("Precision", machine["precision"]),
-        ("Time", f"{seconds:.1f} s"),
-        ("isdmae", report["versions"]["isdmae"]),
-        ("PyTorch", report["versions"]["torch"]),
-        *[("Note", f"{notice['message']} {notice['remedy']}") for notice in report["notices"]],
+    """Return the run report as (what, value) rows for people.
+
+    It may come from a scene that another version has saved: what it does not say is left out.
+    """
+    model, machine, versions, seconds = (
+        report.get(part, {}) for part in ("model", "machine", "versions", "seconds")
+    )
+    facts = [
+        (_("Model"), f"{model.get('name', '')} {model.get('version', '')}".strip()),
+        (_("Model SHA-256"), model.get("sha256", "")[:16]),
+        (_("Licence"), model.get("licence", "")),
+        (_("Device"), machine.get("device_reason", "")),
+        (_("Precision"), machine.get("precision", "")),
+        (_("Time"), f"{sum(seconds.values()):.1f} s" if seconds else ""),
+        ("isdmae", versions.get("isdmae", "")),
+        ("PyTorch", versions.get("torch", "")),
+        *[
+            (_("Note"), f"{notice['message']} {notice['remedy']}")
+            for notice in report.get("notices", [])
+        ],
     ]
+    return [(what, value) for what, value in facts if value]

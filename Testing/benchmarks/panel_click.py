@@ -1,16 +1,19 @@
 """From click to segments: what the panel adds to the worker's own time, and what it leaves behind.
 
-    python Testing/benchmarks/panel_click.py [--runs 50] [--ct SCAN]
+    python Testing/benchmarks/panel_click.py [--runs 50] [--small] [--ct SCAN] [--json FILE]
 
 On the test harness (real MRML, real Qt, the real worker). Printed: the overhead of a warm click
 over the worker's own seconds, the longest time that the event loop was held up, the memory of the
 Slicer-side process over all runs with its slope, and children and temporary files that are left.
+``--small`` takes a phantom of 96 x 80 x 28, with which fifty runs take a minute or two.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import os
 import statistics
 import sys
 import time
@@ -35,20 +38,43 @@ def resident_mb() -> float:
     return pages * 4096 / 1e6
 
 
+def children() -> list[int]:
+    """Return the ids of the living processes that this one has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = (
+                stat.read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()[:2]
+            )
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(parent) == os.getpid() and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
 def main() -> None:
     """Click, measure, print."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--small", action="store_true")
     parser.add_argument("--ct", type=Path)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    volume = io.read(options.ct).volume if options.ct else make_phantom(PhantomConfig()).ct
+    small = PhantomConfig(shape=(28, 80, 96), spacing_mm=(3.8, 3.8, 10.0))
+    config = small if options.small else PhantomConfig()
+    volume = io.read(options.ct).volume if options.ct else make_phantom(config).ct
     harness.boot()
-    measure(volume, options.runs)
+    facts = measure(volume, options.runs)
+    for name, value in facts.items():
+        log.info("%s: %s", name.replace("_", " "), value)
+    if options.json:
+        options.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(volume: io.Volume, runs: int) -> None:
-    """Run ``runs`` warm clicks into one segmentation."""
+def measure(volume: io.Volume, runs: int) -> dict[str, object]:
+    """Run ``runs`` warm clicks into one segmentation, and return what they cost."""
     import qt
     import slicer
 
@@ -58,7 +84,8 @@ def measure(volume: io.Volume, runs: int) -> None:
 
     ct = add_ct(volume)
     panel.segment(ct)
-    overheads, gaps, memory = [], [], []
+    before = children()
+    overheads, gaps, memory, worker = [], [], [], []
     for _ in range(runs):
         begun = time.perf_counter()
         with harness.longest_event_loop_gap_ms() as gap:
@@ -66,21 +93,36 @@ def measure(volume: io.Volume, runs: int) -> None:
             panel.wait(lambda: not panel.running)
         node = panel.ui.segmentationSelector.currentNode()
         report = stored_report(node)
-        overheads.append(time.perf_counter() - begun - sum(report["seconds"].values()))
+        worker.append(sum(report["seconds"].values()))
+        overheads.append(time.perf_counter() - begun - worker[-1])
         gaps.append(gap.ms)
         memory.append(resident_mb())
         harness.spin(0.05)
+    more = [one for one in children() if one not in before]
     pid = panel.panel.logic.client.pid
-    panel.panel.logic.stop()
-    slope = np.polyfit(np.arange(runs), memory, 1)[0] if runs > 1 else 0.0
-    left = list(Path(slicer.app.temporaryPath).glob("isdmae-*"))
-    log.info("volume %s, %d warm clicks", " x ".join(map(str, volume.shape[::-1])), runs)
-    log.info("overhead over the worker's time: median %.2f s, most %.2f s",
-             statistics.median(overheads), max(overheads))  # fmt: skip
-    log.info("event loop held up: median %.0f ms, most %.0f ms", statistics.median(gaps), max(gaps))
-    log.info("memory %.0f MB, slope %.3f MB a run", memory[-1], slope)
-    log.info("worker alive: %s, temporary folders left: %d", is_alive(pid), len(left))
     harness.unload(panel.widget)
+    left = list(Path(slicer.app.temporaryPath).glob("isdmae-*"))
+    later = memory[len(memory) // 5 :]  # allocators settle in the first runs
+    return {
+        "voxels": " x ".join(map(str, volume.shape[::-1])),
+        "warm_clicks": runs,
+        "worker_s_median": round(statistics.median(worker), 2),
+        "overhead_s_median": round(statistics.median(overheads), 3),
+        "overhead_s_most": round(max(overheads), 3),
+        "event_loop_held_up_ms_median": round(statistics.median(gaps), 1),
+        "event_loop_held_up_ms_most": round(max(gaps), 1),
+        "memory_mb_first_and_last": [round(memory[0], 1), round(memory[-1], 1)],
+        "memory_slope_mb_a_run": round(slope(memory), 3),
+        "memory_slope_mb_a_run_after_a_fifth": round(slope(later), 3),
+        "processes_started_during_the_runs": len(more),
+        "processes_left": len(children()) + is_alive(pid),
+        "temporary_folders_left": len(left),
+    }
+
+
+def slope(values: list[float]) -> float:
+    """Return the growth a run of a straight line through ``values``."""
+    return float(np.polyfit(np.arange(len(values)), values, 1)[0]) if len(values) > 1 else 0.0
 
 
 if __name__ == "__main__":

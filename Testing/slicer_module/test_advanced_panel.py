@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,89 @@ def test_what_is_missing_in_slicers_own_python_is_asked_for(
     with pytest.raises(SegmentationError, match="Nothing was installed"):
         install.install_packages()
     install.choose_wheels_folder("")
+
+
+def test_an_old_slicer_is_told_so(panel: PanelUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ISDMAESegmentationLib import install
+    from ISDMAESegmentationLib.failure import SegmentationError
+
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+    with pytest.raises(SegmentationError, match=r"This Slicer \(.*Use Slicer 5\.12"):
+        install.install_packages()
+
+
+@pytest.mark.parametrize("pip", ["fails", "leaves it out", "is declined"])
+def test_a_pip_that_fails_is_said_in_words(
+    panel: PanelUnderTest, monkeypatch: pytest.MonkeyPatch, pip: str
+) -> None:
+    import slicer
+
+    from ISDMAESegmentationLib import install
+    from ISDMAESegmentationLib.failure import SegmentationError
+
+    def ensure(requirements: list[object], **_: object) -> None:
+        assert [str(one).partition(">")[0] for one in requirements] == ["safetensors"]
+        if pip == "fails":
+            raise subprocess.CalledProcessError(1, "pip install")
+        if pip == "is declined":
+            raise RuntimeError("User declined package installation")
+
+    monkeypatch.setattr(slicer.packaging, "pip_check", lambda one: str(one) == "torch")
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", ensure)
+    expected = {
+        "fails": "could not be installed: .*pip install",
+        "leaves it out": "could not be installed: safetensors",
+        "is declined": "Nothing was installed",
+    }
+    with pytest.raises(SegmentationError, match=expected[pip]):
+        install.install_packages()
+
+
+def test_wheels_are_used_where_only_a_small_package_is_missing(
+    panel: PanelUnderTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import slicer
+
+    from ISDMAESegmentationLib import install
+
+    calls: list[list[str]] = []
+    monkeypatch.setattr(slicer.packaging, "pip_check", lambda one: str(one) == "torch" or calls)
+    monkeypatch.setattr(slicer.packaging, "pip_install", calls.append)
+    (tmp_path / "safetensors-1.whl").write_text("")
+    install.choose_wheels_folder(str(tmp_path))
+    panel.harness.recorded.answers.append(True)
+    install.install_packages()
+    assert calls == [["--no-index", "--find-links", str(tmp_path), "safetensors>=0.4.3"]]
+
+
+def test_a_python_that_is_cleared_is_not_used_any_more(panel: PanelUnderTest, ct: Any) -> None:
+    from ISDMAESegmentationLib.worker_command import named_python
+
+    panel.ui.volumeSelector.setCurrentNode(ct)
+    panel.ui.pythonEdit.clear()
+    assert named_python() == sys.executable
+    panel.ui.segmentButton.click()
+    assert named_python() == ""
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_process_is_killed_without_its_word_or_permission(
+    panel: PanelUnderTest, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    import qt
+
+    from ISDMAESegmentationLib import process_tree
+
+    def forbidden(_pid: int) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(process_tree, "WAIT_MS", 200)
+    monkeypatch.setattr(os, "getpgid", forbidden)
+    process = qt.QProcess()
+    process.start(sys.executable, ["-c", "import time; time.sleep(60)"])
+    assert process.waitForStarted(5000)
+    process_tree.kill_tree(process, process.processId() if refused else 0)
+    assert process.waitForFinished(2000) or process.state() == qt.QProcess.NotRunning
 
 
 def test_a_folder_that_is_cleared_is_the_default_again(

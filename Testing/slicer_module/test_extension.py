@@ -109,6 +109,15 @@ def test_the_slicer_process_imports_neither_torch_nor_isdmae(path: Path) -> None
     assert not imported & {"torch", "isdmae", "isdmae_train", "SimpleITK", "monai"}
 
 
+@pytest.mark.parametrize("path", sorted(LIBRARY.glob("*.py")), ids=lambda path: path.name)
+def test_no_function_makes_slicer_a_name_of_its_own(path: Path) -> None:
+    """``import slicer.packaging`` in a function does, and where it fails, the name is unbound."""
+    for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(function, ast.FunctionDef):
+            inner = [node for node in ast.walk(function) if isinstance(node, ast.Import)]
+            assert not [a for node in inner for a in node.names if "." in a.name and not a.asname]
+
+
 def slicer_names(path: Path) -> set[str]:
     """Every dotted name that starts at qt, ctk, vtk or slicer, and every connected signal."""
     names = set()

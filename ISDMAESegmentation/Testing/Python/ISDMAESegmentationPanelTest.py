@@ -29,13 +29,20 @@ class ISDMAESegmentationPanelTest(unittest.TestCase):
         from ISDMAESegmentationLib.worker_command import name_python
 
         name_python(os.environ.get("ISDMAE_PYTHON", ""))
-        slicer.util.selectModule("ISDMAESegmentation")
         self.widget = slicer.modules.isdmaesegmentation.widgetRepresentation().self()
+        # Without a main window there is no module selector, and nobody calls enter() and exit().
+        self.shown = slicer.util.mainWindow() is not None
+        if self.shown:
+            slicer.util.selectModule("ISDMAESegmentation")
+        else:
+            self.widget.enter()
         self.panel = self.widget.panel
         self.panel.advanced.check()
 
     def tearDown(self) -> None:
         self.panel.logic.stop()
+        if not self.shown:
+            self.widget.exit()
         slicer.mrmlScene.Clear()
 
     def wait(self, condition) -> None:
@@ -43,6 +50,7 @@ class ISDMAESegmentationPanelTest(unittest.TestCase):
         while not condition():
             self.assertLess(time.monotonic(), end, "nothing happened")
             slicer.app.processEvents()
+            time.sleep(0.01)
 
     def sample(self):
         from ISDMAESegmentationLib.sample_data import make_synthetic_chest
