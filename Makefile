@@ -1,12 +1,13 @@
 # make demo    segment a synthetic chest CT (or CT=path) and look at demo/
 # make test    everything that continuous integration checks
-# make bench   time and memory of a prediction, by stage
+# make bench   time and memory of prediction and training, against the plain way (five minutes)
 # make torture  over two thousand inputs, odd and broken ones: right, refused, or wrong (minutes)
 # make lungs   train the default model anew (about an hour on two cores)
 # make lesion  train the lesion model anew, from the lung model's run (an hour)
 # make nodule  train the nodule model anew (half an hour)
 # make example train, evaluate and use a small model on synthetic chests (five minutes)
 # make accuracy  what the models reach on patients that they have not seen; accuracy-train: anew
+# make faults  kill predictions, trainings and exports a hundred times each
 # make screenshots  pictures of the panel, on the test harness
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ DEMO ?= demo
 CT ?=
 export ISDMAE_DATA ?= $(DATA)
 
-.PHONY: demo test lint bench torture lungs lesion nodule example accuracy accuracy-train screenshots clean
+.PHONY: demo test lint bench torture lungs lesion nodule example accuracy accuracy-train faults screenshots clean
 
 $(VENV)/isdmae.installed: ISDMAESegmentation/pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
@@ -56,7 +57,10 @@ test: lint
 	$(BIN)/python -m pytest --quiet --cov --cov-append --cov-report=term Testing/slicer_module
 
 bench: $(VENV)/train.installed
-	$(BIN)/python Testing/benchmarks/predict_lidc.py
+	$(BIN)/python Testing/benchmarks/speed.py --out Resources/docs/results
+
+faults: $(VENV)/train.installed
+	$(BIN)/python Testing/faults/run.py --table Resources/docs/results/faults.md
 
 torture: $(VENV)/train.installed
 	PYTHONPATH=Testing $(BIN)/python -m torture --write

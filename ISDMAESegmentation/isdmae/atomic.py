@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,12 +45,15 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
     Notes
     -----
     The content is flushed to the disk before the file is renamed. After any failure the temporary
-    file is gone and ``path`` is as it was.
+    file is gone and ``path`` is as it was; what a killed process of this machine has left in the
+    folder goes when the next file is written there.
     """
     target = Path(path)
-    temporary = target.with_name(f".{secrets.token_hex(6)}.tmp{suffix_of(target)}")
+    owner = f".{_node()}-{os.getpid()}"
+    temporary = target.with_name(f"{owner}-{secrets.token_hex(6)}.tmp{suffix_of(target)}")
     try:
         refuse_target(target, overwrite)
+        _remove_orphans(target.parent)
         with temporary.open("xb"):
             pass
         yield temporary
@@ -114,6 +120,31 @@ def _exists(target: Path) -> bool:
         raise InputError(
             "bad-file-name", "A file cannot have this name.", "Choose a shorter, plain name."
         ) from error
+    return True
+
+
+def _node() -> str:
+    """Return eight letters for this machine: a share may be written by several."""
+    return hashlib.blake2s(platform.node().encode(), digest_size=4).hexdigest()
+
+
+def _remove_orphans(folder: Path) -> None:
+    """Remove temporary files of processes of this machine that are no more."""
+    if sys.platform == "win32":  # signal 0 would interrupt a process there
+        return
+    for path in folder.glob(f".{_node()}-*.tmp*"):
+        pid = path.name.split("-")[1]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
     return True
 
 

@@ -236,6 +236,8 @@ def write_bundle(folder: Path, info: dict[str, Any], weights: dict[str, Tensor])
     size = WeightsFile(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
     checked = from_plain(BundleInfo, {**info, "weights": to_plain(size)}, INFO_NAME)
     folder.mkdir(parents=True, exist_ok=True)
+    # Without its description it is no bundle: nobody meets an old one with new weights.
+    (folder / INFO_NAME).unlink(missing_ok=True)
     with atomic_path(folder / WEIGHTS_NAME, overwrite=True) as temporary:
         temporary.write_bytes(data)
     text = json.dumps(to_plain(checked), indent=2, ensure_ascii=False) + "\n"

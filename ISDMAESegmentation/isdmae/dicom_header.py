@@ -15,6 +15,10 @@ from .itk import quiet_itk
 META_BYTES = 4096
 LONG_VR = (b"OB", b"OW", b"OF", b"SQ", b"UT", b"UN")
 META_ELEMENTS = {0x0002: "sop_class", 0x0010: "transfer_syntax"}
+RESCALE = ("0028|1053", "0028|1052")
+RUN_LENGTHS = "1.2.840.10008.1.2.5"
+PACKED_PIXELS = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"
+ITEM = b"\xfe\xff\x00\xe0"
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 
 
@@ -24,7 +28,8 @@ class SliceHeader:
 
     ``position`` is in LPS mm, ``orientation`` holds the row and column direction, and
     ``pixel_spacing_mm`` the distance between rows, then between columns. ``pixel_type`` is
-    SimpleITK's code of the rescaled pixels, ``is_cut`` tells that the pixels are incomplete.
+    SimpleITK's code of the rescaled pixels, ``is_cut`` tells that the pixels are incomplete or what
+    says how to read them is damaged.
     """
 
     path: Path
@@ -51,6 +56,9 @@ def read_header(path: Path) -> SliceHeader | None:
     """
     if not has_plain_name(path):
         return None
+    segments = _run_segments(path)
+    if segments == 0:
+        return None
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))
@@ -61,7 +69,8 @@ def read_header(path: Path) -> SliceHeader | None:
             return None
     rows, columns = _whole(reader, "0028|0010"), _whole(reader, "0028|0011")
     frames, samples = _whole(reader, "0028|0008", 1), _whole(reader, "0028|0002", 1)
-    pixel_bytes = rows * columns * frames * samples * _whole(reader, "0028|0100", 16) // 8
+    sample_bytes = _whole(reader, "0028|0100", 16) // 8
+    pixel_bytes = rows * columns * frames * samples * sample_bytes
     return SliceHeader(
         path=path,
         series_uid=_text(reader, "0020|000e"),
@@ -72,12 +81,14 @@ def read_header(path: Path) -> SliceHeader | None:
         frames=frames,
         samples=samples,
         is_localizer="LOCALIZER" in _text(reader, "0008|0008").upper().split("\\"),
-        is_cut=_is_cut(path, pixel_bytes),
+        is_cut=_is_cut(path, pixel_bytes)
+        or _is_garbled(reader, RESCALE)
+        or segments not in (None, samples * sample_bytes),
         position=_numbers(reader, "0020|0032", 3),
         orientation=_numbers(reader, "0020|0037", 6),
         pixel_spacing_mm=_lengths(reader, "0028|0030", 2),
         thickness_mm=(_lengths(reader, "0018|0050", 1) or (0.0,))[0],
-        rescale=_numbers(reader, "0028|1053", 1) + _numbers(reader, "0028|1052", 1),
+        rescale=tuple(value for key in RESCALE for value in _numbers(reader, key, 1)),
         pixel_type=reader.GetPixelID(),
     )
 
@@ -151,6 +162,33 @@ def _is_cut(path: Path, pixel_bytes: int) -> bool:
     if path.stat().st_size >= pixel_bytes:
         return False
     return file_meta(path).get("transfer_syntax", UNCOMPRESSED[0]) in UNCOMPRESSED
+
+
+def _is_garbled(reader: sitk.ImageFileReader, keys: tuple[str, ...]) -> bool:
+    """Tell whether a number is given that is none: GDCM takes what is before the first slip."""
+    return any(_text(reader, key) and not _numbers(reader, key, 1) for key in keys)
+
+
+def _run_segments(path: Path) -> int | None:
+    """Return how many segments run lengths (PS3.5, annex G) are in; 0 where they begin wrongly.
+
+    None where the pixels are packed in another way or not at all. GDCM believes the table of
+    segments, already while it reads the header, and ends the process where it is nonsense.
+    """
+    if file_meta(path).get("transfer_syntax") != RUN_LENGTHS:
+        return None
+    data = path.read_bytes()
+    start = data.find(PACKED_PIXELS)
+    table = start + len(PACKED_PIXELS)  # an item with the places of the frames
+    if start < 0 or len(data) < table + 8:
+        return 0
+    frame = table + 8 + int(struct.unpack_from("<I", data, table + 4)[0])
+    if data[frame : frame + 4] != ITEM or len(data) < frame + 8 + 64:
+        return 0
+    length, count, *starts = struct.unpack_from("<17I", data, frame + 4)
+    used = starts[:count]
+    good = 0 < count <= 15 and used[0] == 64 and used == sorted(set(used)) and used[-1] < length
+    return count if good else 0
 
 
 def _text(reader: sitk.ImageFileReader, key: str) -> str:

@@ -124,7 +124,10 @@ def spatial_mask(
     hidden = choose_hidden(batch, math.prod(grid), ratio, generator, draw)
     hidden = hidden.reshape(batch, 1, *grid)
     for axis, length in enumerate(size, start=2):
-        hidden = hidden.repeat_interleave(patch_size, dim=axis).narrow(axis, 0, length)
+        repeated = hidden.unsqueeze(axis + 1).expand(
+            *[-1] * (axis + 1), patch_size, *[-1] * (hidden.ndim - axis - 1)
+        )
+        hidden = repeated.flatten(axis, axis + 1).narrow(axis, 0, length)
     return hidden
 
 

@@ -40,6 +40,13 @@ def check_header(path: Path) -> None:
     fields, _ = _read_header(path)
     if not _is_consistent(fields):
         raise unreadable_file(path, "MetaImage")
+    if not {"ElementSpacing", "ElementSize"} & fields.keys():
+        # ITK would take 1 mm, and every volume in mL would be wrong.
+        raise InputError(
+            "no-voxel-size",
+            f"{path.name} does not say how large its voxels are.",
+            "Add a line ElementSpacing to its header, or export it again.",
+        )
 
 
 def refuse_cut(path: Path, promised: int) -> None:

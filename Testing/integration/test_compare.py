@@ -29,9 +29,8 @@ LATER = 9
 
 @pytest.fixture(autouse=True)
 def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Size S is a very small network here; no new process for the allocator; signals restored."""
+    """Size S is a very small network here; signals are restored."""
     monkeypatch.setitem(unet.SIZES, "S", TINY)
-    monkeypatch.setattr(cli, "_restart_with_allocator", lambda arguments: None)
     before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     yield
     for name, handler in before.items():

@@ -36,7 +36,6 @@ PRETRAIN = {**SHARED, "masks": {"patch_size": 8}}
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No new process for the allocator; signals restored."""
-    monkeypatch.setattr(cli, "_restart_with_allocator", lambda arguments: None)
     before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     yield
     for name, handler in before.items():

@@ -29,7 +29,6 @@ TINY = ((16, 16, 16), (0, 1, 1))
 @pytest.fixture(autouse=True)
 def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(unet.SIZES, "S", TINY)
-    monkeypatch.setattr(cli, "_restart_with_allocator", lambda arguments: None)
 
 
 @pytest.fixture(scope="module")

@@ -38,9 +38,8 @@ CHANCES = ("rotation_deg", "mirror", "upside_down", "picture", "field_of_view", 
 
 @pytest.fixture(autouse=True)
 def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Size S is a very small network here; no new process for the allocator; signals restored."""
+    """Size S is a very small network here; signals are restored."""
     monkeypatch.setitem(unet.SIZES, "S", TINY)
-    monkeypatch.setattr(cli, "_restart_with_allocator", lambda arguments: None)
     before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     yield
     for name, handler in before.items():
@@ -134,7 +133,6 @@ def bundle(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finetune")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(unet.SIZES, "S", TINY)
-        patch.setattr(cli, "_restart_with_allocator", lambda arguments: None)
         assert cli.main(["finetune", "--recipe", str(recipe(folder, cache, 40))]) == 0
         values = losses(folder / "run")
         assert np.mean(values[-3:]) < 0.85 * values[0]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from isdmae import atomic
 from isdmae.atomic import atomic_path, suffix_of, write_text_atomic
 from isdmae.errors import InputError, ResourceError
 
@@ -118,6 +121,22 @@ class TestAtomicPath:
         (tmp_path / "usual").touch()
         write_text_atomic(tmp_path / "a.json", "text")
         assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_what_a_killed_process_left_goes_at_the_next_file(tmp_path: Path) -> None:
+    code = (
+        "import sys, os, signal\nfrom isdmae.atomic import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as path:\n"
+        "    path.write_bytes(bytes(1000))\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.nii.gz")], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    own = tmp_path / f".{atomic._node()}-{os.getpid()}-0123456789ab.tmp.nrrd"
+    other = tmp_path / ".00000000-999999999-0123456789ab.tmp.nrrd"  # of another machine
+    for path in (own, other):
+        path.write_text("being written")
+    write_text_atomic(tmp_path / "b.txt", "next")
+    assert {path.name for path in tmp_path.iterdir()} == {own.name, other.name, "b.txt"}
 
 
 def test_text_is_utf8_with_line_ends_as_given(tmp_path: Path) -> None:

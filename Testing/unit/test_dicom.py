@@ -319,6 +319,27 @@ def test_a_failure_of_the_whole_stack_names_its_first_slice(
 
 
 class TestDamage:
+    def test_a_rescale_that_is_no_number_is_refused(self, tmp_path: Path) -> None:
+        """GDCM would read -102 from "-102<.0", and one slice were 922 HU too dense."""
+        path = write_series(tmp_path)[2]
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"-1024", b"-102<"))
+        assert path.name in refused(tmp_path).message
+
+    @pytest.mark.parametrize(
+        "frame",
+        [bytes(64), b"\x02" + bytes(63), b"\x03\0\0\0\x40" + bytes(90), bytes(10)],
+        ids=["nothing", "without places", "another number of segments", "too short"],
+    )
+    def test_run_lengths_that_are_none_are_refused(self, tmp_path: Path, frame: bytes) -> None:
+        """GDCM would end the process."""
+        path = write_series(tmp_path)[2]
+        made = pydicom.dcmread(path)
+        made.compress(RLELossless, encoding_plugin="pydicom")
+        made.PixelData = encapsulate([frame])
+        save(made, path)
+        assert path.name in refused(tmp_path).message
+
     def test_a_cut_slice_is_not_left_out_silently(self, tmp_path: Path) -> None:
         """The last slice of a stack could vanish without leaving a gap."""
         path = write_series(tmp_path)[0]

@@ -14,6 +14,7 @@ import torch
 from isdmae import compute
 from isdmae.bundle import Bundle, write_bundle
 from isdmae.compute import Stopwatch, Watcher, is_out_of_memory
+from isdmae.device import DeviceChoice
 from isdmae.errors import Cancelled, InputError, ResourceError
 from isdmae.findings import result_notices
 from isdmae.inference import Predictor
@@ -177,6 +178,17 @@ def test_without_memory_for_one_slice_it_says_so(
     with pytest.raises(ResourceError, match="single slice") as caught:
         predictor.segment(small_phantom.ct)
     assert caught.value.exit_code == 3
+
+
+def test_a_gpu_that_is_too_small_hands_over_to_the_cpu(predictor: Predictor) -> None:
+    """Without a GPU at hand: the ladder itself, from the GPU's last step down."""
+    network = predictor.network
+    network.device = DeviceChoice(torch.device("cuda"), "A GPU.")
+    assert network.workers == 1
+    assert network.make_room(32) == 16
+    assert network.make_room(1) == compute.CPU_BATCH[2]
+    assert network.device.device.type == "cpu"
+    assert "cuda memory is too small" in network.device.reason
 
 
 def test_a_defect_is_not_taken_for_missing_memory() -> None:

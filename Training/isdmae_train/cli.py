@@ -29,14 +29,7 @@ from .config.results import (
     ReportOptions,
 )
 from .config.runs import FinetuneConfig, ImportConfig, PretrainConfig, TrainConfig
-
-# glibc's allocator gives large blocks back to the system and asks again at every step; keeping
-# them makes a training step on the CPU 1.2 to 2 times as fast.
-MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
-    "MALLOC_TOP_PAD_": str(256 << 20),
-}
+from .memory import keep_freed_memory
 
 
 def _train(config: TrainConfig) -> None:
@@ -143,6 +136,7 @@ SHARED = ("pretrain", "finetune", "evaluate")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 bad input, 3 out of resources)."""
+    own_process = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if not arguments or arguments[0] not in COMMANDS:
@@ -155,8 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and name not in SHARED:
         logging.error("Only %s can be shared by several processes.", ", ".join(SHARED))
         return EXIT_BAD_INPUT
-    if name in ("train", "pretrain", "finetune", "compare"):
-        _restart_with_allocator(arguments)
+    if own_process and name in ("train", "pretrain", "finetune", "compare"):
+        keep_freed_memory()
     try:
         run(_configure(kind, name, rest))
     except IsdmaeError as error:
@@ -184,11 +178,3 @@ def _configure(kind: type[Any], name: str, rest: list[str]) -> Any:
         raise InputError("bad-usage", "--recipe needs a file.", "Name a YAML recipe.")
     default = load_recipe(kind, Path(rest[place + 1]))
     return tyro.cli(kind, args=rest[:place] + rest[place + 2 :], prog=program, default=default)
-
-
-def _restart_with_allocator(arguments: list[str]) -> None:
-    """Start this process anew with the allocator's settings: it reads them only at its start."""
-    if sys.platform != "linux" or MALLOC.items() <= os.environ.items():
-        return
-    command = [sys.executable, "-m", "isdmae_train", *arguments]
-    os.execve(sys.executable, command, {**os.environ, **MALLOC})  # noqa: S606 - no shell is wanted
