@@ -62,6 +62,9 @@ def why_not(name: str) -> str | None:
     try:
         x = torch.ones(1, 2, 8, 8, device=name)
         torch.nn.functional.conv2d(x, torch.ones(2, 2, 3, 3, device=name)).sum().item()
+        # Older macOS lacks it; a run that stumbles in the middle would be worse than a slow one.
+        cubes = torch.ones(2, 2, 3, 3, 3, device=name)
+        torch.nn.functional.conv3d(torch.ones(1, 2, 4, 8, 8, device=name), cubes).sum().item()
     except RuntimeError as error:
         return f"The {name} device was found but fails: {str(error).splitlines()[0]}."
     return None

@@ -110,11 +110,10 @@ def _is_in_patient(reader: sitk.ImageFileReader) -> bool:
 def _load_nifti(path: Path) -> LoadedImage:
     header = nifti.read_header(path)
     grid, notices = read_grid(header.geometry, path.name)
-    with nifti.without_sibling(path) as alone, nifti.sheared_allowed(), _explaining(path):
+    _refuse_bomb(path, header.promised_bytes)
+    with nifti.for_itk(path, header) as alone, nifti.sheared_allowed(), _explaining(path):
         reader = _open_reader(path, alone)
-        promised = math.prod(reader.GetSize()) * header.voxel_bytes
-        _refuse_bomb(path, promised)
-        nifti.refuse_cut(path, promised + header.voxel_offset)
+        nifti.refuse_cut(path, header.promised_bytes + header.voxel_offset)
         image = nifti.with_nan(reader.Execute(), header, path)
     if grid is not None and image.GetDimension() == 3:
         _lay_on(image, grid)

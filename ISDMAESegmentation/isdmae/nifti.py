@@ -8,6 +8,7 @@ ever.
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import shutil
 import struct
@@ -23,7 +24,6 @@ import numpy as np
 import SimpleITK as sitk
 
 from .atomic import suffix_of
-from .errors import InputError
 from .itk import damaged_file, unreadable_file
 from .nifti_grid import NiftiGeometry
 
@@ -32,6 +32,7 @@ SIBLINGS = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
 GZIP_MAGIC = b"\x1f\x8b"
 HEADER_BYTES = 348
 NIFTI_2_BYTES = 540
+NIFTI_2_MAGIC = b"n+2\0\r\n\x1a\n"
 BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
 CHUNK_BYTES = 1 << 20
 # ITK asks for it each time it opens a file.
@@ -43,34 +44,68 @@ LARGEST = 1e9
 
 @dataclass(frozen=True, kw_only=True)
 class NiftiHeader:
-    """``order`` is struct's byte order, ``voxel_bytes`` the size of one stored voxel."""
+    """``order`` is struct's byte order, ``voxel_bytes`` the size of one stored voxel.
+
+    ``version_1`` is the header as NIfTI-1 has it.
+    """
 
     order: str
+    version_1: bytes
     datatype: int
     voxel_bytes: int
     voxel_offset: int
     has_orientation: bool
     geometry: NiftiGeometry
 
+    @property
+    def promised_bytes(self) -> int:
+        """Bytes of the voxels of one volume."""
+        return math.prod(self.geometry.size) * self.voxel_bytes
+
 
 def read_header(path: Path) -> NiftiHeader:
     """Read and check a header; ``InputError`` where it is none or holds impossible numbers."""
     try:
         with _open(path) as file:
-            head = file.read(HEADER_BYTES)
+            head = file.read(NIFTI_2_BYTES)
     except BROKEN_GZIP as error:
         raise unreadable_file(path, "NIfTI") from error
     lengths = {order: struct.unpack_from(order + "i", head.ljust(4))[0] for order in "<>"}
-    if NIFTI_2_BYTES in lengths.values():
-        raise InputError(
-            "nifti-2",
-            f"{path.name} is a NIfTI-2 file; only NIfTI-1 is read.",
-            "Save it as NIfTI-1, NRRD or MetaImage.",
-        )
     for order, length in lengths.items():
-        if length == HEADER_BYTES and head[344:] == b"n+1\0":
-            return _parse(path, head, order)
+        if length == HEADER_BYTES and head[344:HEADER_BYTES] == b"n+1\0":
+            return _parse(path, head[:HEADER_BYTES], order)
+        if length == NIFTI_2_BYTES == len(head) and head[4:12] == NIFTI_2_MAGIC:
+            return _parse(path, _as_version_1(path, head, order), order)
     raise unreadable_file(path, "NIfTI")
+
+
+def _as_version_1(path: Path, head: bytes, order: str) -> bytes:
+    """Return what a NIfTI-2 header says as a NIfTI-1 header; layout of nifti2.h, same site.
+
+    Its numbers are rounded to float32, as in every NIfTI-1 file.
+    """
+    rank, *lengths = struct.unpack_from(order + "8q", head, 16)
+    (units,) = struct.unpack_from(order + "i", head, 500)
+    made = bytearray(HEADER_BYTES)
+    fields = (
+        ("i", 0, (HEADER_BYTES,)),
+        # Beyond the rank anything may stand there.
+        ("8h", 40, (rank, *lengths[: max(rank, 0)], *[1] * (7 - max(rank, 0)))),
+        ("2h", 70, struct.unpack_from(order + "2h", head, 12)),
+        ("8f", 76, struct.unpack_from(order + "8d", head, 104)),
+        ("f", 108, struct.unpack_from(order + "q", head, 168)),
+        ("2f", 112, struct.unpack_from(order + "2d", head, 176)),
+        ("B", 123, (units & 63,)),
+        ("2h", 252, struct.unpack_from(order + "2i", head, 344)),
+        ("18f", 256, struct.unpack_from(order + "18d", head, 352)),
+        ("4s", 344, (b"n+1",)),
+    )
+    try:
+        for layout, place, values in fields:
+            struct.pack_into(order + layout, made, place, *values)
+    except (struct.error, OverflowError) as error:
+        raise unreadable_file(path, "NIfTI") from error
+    return bytes(made)
 
 
 def _parse(path: Path, head: bytes, order: str) -> NiftiHeader:
@@ -94,6 +129,7 @@ def _parse(path: Path, head: bytes, order: str) -> NiftiHeader:
     return NiftiHeader(
         order=order,
         datatype=datatype,
+        version_1=head,
         voxel_bytes=bits // 8,
         voxel_offset=int(voxel_offset),
         has_orientation=qform > 0 or sform > 0,
@@ -141,9 +177,15 @@ def sheared_allowed() -> Iterator[None]:
 
 
 @contextmanager
-def without_sibling(path: Path) -> Iterator[Path]:
-    """Give a path to the same file in a folder where no other file shares its stem."""
+def for_itk(path: Path, header: NiftiHeader) -> Iterator[Path]:
+    """Give a path to the same image as NIfTI-1, where no other file shares its stem."""
     suffix = suffix_of(path)
+    if _is_version_2(path):
+        with tempfile.TemporaryDirectory() as folder:
+            alone = Path(folder) / "scan.nii"
+            _write_version_1(path, header, alone)
+            yield alone
+        return
     name = path.name.lower()
     others = {name.removesuffix(suffix) + sibling for sibling in SIBLINGS} - {name}
     if not any(other.name.lower() in others for other in path.parent.iterdir()):
@@ -157,6 +199,26 @@ def without_sibling(path: Path) -> Iterator[Path]:
             # Windows lets only some users make links.
             shutil.copyfile(path, alone)
         yield alone
+
+
+def _is_version_2(path: Path) -> bool:
+    with _open(path) as file:
+        return file.read(12)[4:] == NIFTI_2_MAGIC
+
+
+def _write_version_1(path: Path, header: NiftiHeader, target: Path) -> None:
+    head = bytearray(header.version_1)
+    struct.pack_into(header.order + "f", head, 108, HEADER_BYTES + 4)
+    left = header.promised_bytes
+    try:
+        with _open(path) as file, target.open("wb") as copy:
+            file.seek(header.voxel_offset)
+            copy.write(head + bytes(4))
+            while left > 0 and (chunk := file.read(min(left, CHUNK_BYTES))):
+                copy.write(chunk)
+                left -= len(chunk)
+    except BROKEN_GZIP as error:
+        raise damaged_file(path, "is compressed and damaged or cut short") from error
 
 
 def with_nan(image: sitk.Image, header: NiftiHeader, path: Path) -> sitk.Image:

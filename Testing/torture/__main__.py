@@ -27,7 +27,11 @@ PAGE = Path(__file__).parents[2] / "Resources" / "docs" / "results" / "torture.m
 def all_cases(every: int = 1) -> list[Case]:
     """Return all inputs, or each ``every``-th of each group."""
     chosen: list[Case] = []
-    for group in (*cases.GROUPS, *dicom_cases.GROUPS, *damage.GROUPS):
+    for group in (
+        *cases.GROUPS,
+        *dicom_cases.GROUPS,
+        *damage.GROUPS,
+    ):
         chosen += itertools.islice(group(), 0, None, every)
     return chosen
 
@@ -61,7 +65,10 @@ def run(every: int = 1) -> tuple[list[Case], list[tuple[str, str]], int]:
 
 def _child_lines(every: int, first: int) -> Iterator[tuple[int, str, str, int]]:
     command = [sys.executable, "-m", "torture", "--child", str(first), "--every", str(every)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+    # The libraries under the readers speak to stderr.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+    ) as process:
         assert process.stdout is not None
         try:
             while select.select([process.stdout], [], [], SECONDS)[0]:

@@ -142,7 +142,6 @@ def dtypes() -> Iterator[Case]:
             name=f"{suffix} {turn}",
             grid=grid,
             make=partial(_nifti_2, volume, suffix, version),
-            codes=("nifti-2",),
         )
 
 

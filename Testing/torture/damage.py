@@ -10,18 +10,18 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 
-from isdmae.volume import Array, Volume
+from isdmae.volume import Array
 
 from . import cases, chest, files
-from .judge import Case, read_back
+from .judge import Case, read_back, sample
 
 FLIPS = 40
+SUFFIXES = (*cases.FORMATS, "-2.nii", "-2.nii.gz", ".png", "dicom")
 HEADER_BYTES = 400
 REFUSALS = (
     "damaged-file",
     "unreadable-file",
     "missing-file",
-    "nifti-2",
     "bad-grid",
     "time-series",
     "geometry-contradicts",
@@ -51,7 +51,7 @@ REFUSALS = (
 
 
 def cut() -> Iterator[Case]:
-    for suffix in (*cases.FORMATS, ".png", "dicom"):
+    for suffix in SUFFIXES:
         for percent in range(0, 100, 5):
             yield Case(
                 group="cut at every 5 %",
@@ -64,7 +64,7 @@ def cut() -> Iterator[Case]:
 
 def flipped() -> Iterator[Case]:
     """A byte in the header or the voxels; what comes out is what an independent reader sees."""
-    for suffix in (*cases.FORMATS, ".png", "dicom"):
+    for suffix in SUFFIXES:
         for seed in range(FLIPS):
             where: list[Path] = []
             yield Case(
@@ -104,6 +104,8 @@ def _sound(suffix: str, folder: Path) -> Path:
         grey = np.random.default_rng(0).integers(0, 255, (40, 40)).astype(np.uint8)
         sitk.WriteImage(sitk.GetImageFromArray(grey), str(path))
         return path
+    if suffix.startswith("-2"):
+        return files.write_nifti(folder / f"scan{suffix}", volume, version=2)
     return files.write(folder / f"scan{suffix}", volume)
 
 
@@ -126,7 +128,7 @@ def _as_read(where: list[Path], affine: Array, shape: tuple[int, ...]) -> Array:
     A flipped digit of an origin is a sound file of another place: nothing can tell.
     """
     own, array = _independent(where[0])
-    return _sample(chest.labels_by_value(array), own, affine, shape)
+    return sample(chest.labels_by_value(array), own, affine, shape)
 
 
 def _independent(path: Path) -> tuple[Array, Array]:
@@ -152,31 +154,11 @@ def _stacked(folder: Path) -> tuple[Array, Array]:
     )
     affine[:3, 3] = first
     array = [
-        made.pixel_array * float(made.RescaleSlope) + float(made.RescaleIntercept)
+        made.pixel_array * float(made.get("RescaleSlope", 1))
+        + float(made.get("RescaleIntercept", 0))
         for made in usable
     ]
     return affine, np.stack(array)
-
-
-def _sample(labels: Array, own: Array, affine: Array, shape: tuple[int, ...]) -> Array:
-    k, j, i = np.indices(shape).reshape(3, -1)
-    places = np.linalg.inv(own) @ affine @ np.stack([i, j, k, np.ones_like(i)])
-    index = np.rint(places[2::-1]).astype(int)
-    inside = ((index >= 0) & (labels.shape > index.T).T).all(axis=0)
-    found = np.zeros(len(i), np.uint8)
-    found[inside] = labels[tuple(index[:, inside])]
-    return found.reshape(shape)
-
-
-def volume_of(labels: Array, affine: Array) -> Volume:
-    """Return labels as a volume, for looking at one by hand."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    return Volume(
-        array=labels,
-        spacing_mm=tuple(spacing),
-        origin_mm=tuple(affine[:3, 3]),
-        direction=affine[:3, :3] / spacing,
-    )
 
 
 GROUPS: tuple[Callable[[], Iterator[Case]], ...] = (cut, flipped)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from isdmae import io
-from isdmae.checks import prepare_hu
-from isdmae.errors import InputError, IsdmaeError
+from isdmae.checks import Notice, prepare_hu
+from isdmae.errors import IsdmaeError
 from isdmae.labels import LUNGS
 from isdmae.volume import Array, Volume, to_lps_order
 
@@ -82,11 +82,9 @@ def _run(case: Case, path: Path, folder: Path) -> str:
     scan = io.read(path, series_uid=case.series_uid, allow_gaps=case.allow_gaps)
     if case.expected is None:
         return ""
-    volume, notices = prepare_hu(scan.volume, force=case.force)
-    turned, order = to_lps_order(volume)
-    labels = order.undo(chest.labels_by_value(turned.array))
+    labelmap, notices = _by_value(scan.volume, case.force)
     target = folder / f"labels{case.output}"
-    io.write_labelmap(target, volume.with_array(labels), LUNGS)
+    io.write_labelmap(target, labelmap, LUNGS)
     if case.notice and case.notice not in {notice.code for notice in (*scan.notices, *notices)}:
         return f"no notice {case.notice}"
     affine, found = read_back(target)
@@ -95,6 +93,13 @@ def _run(case: Case, path: Path, folder: Path) -> str:
         if wrong:
             return wrong
     return _compare_labels(case.expected(affine, found.shape), found)
+
+
+def _by_value(volume: Volume, force: bool) -> tuple[Volume, Sequence[Notice]]:
+    """Label as the network would, on clean HU in LPS order."""
+    clean, notices = prepare_hu(volume, force=force)
+    turned, order = to_lps_order(clean)
+    return clean.with_array(order.undo(chest.labels_by_value(turned.array))), notices
 
 
 def read_back(path: Path) -> tuple[Array, Array]:
@@ -107,6 +112,17 @@ def read_back(path: Path) -> tuple[Array, Array]:
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
     return affine, sitk.GetArrayFromImage(image)
+
+
+def sample(labels: Array, own: Array, affine: Array, shape: tuple[int, ...]) -> Array:
+    """Return labels of the grid ``own`` on another grid, the nearest ones; 0 outside."""
+    k, j, i = np.indices(shape).reshape(3, -1)
+    places = np.linalg.inv(own) @ affine @ np.stack([i, j, k, np.ones_like(i)])
+    index = np.rint(places[2::-1]).astype(int)
+    inside = ((index >= 0) & (labels.shape > index.T).T).all(axis=0)
+    found = np.zeros(len(i), np.uint8)
+    found[inside] = labels[tuple(index[:, inside])]
+    return found.reshape(shape)
 
 
 def _compare_grid(grid: Volume, affine: Array, shape: tuple[int, ...]) -> str:
@@ -132,6 +148,3 @@ def _compare_labels(expected: Array, found: Array) -> str:
 
 def _known() -> str:
     return PAGE.read_text(encoding="utf-8")
-
-
-__all__ = ["CORRECT", "REFUSED", "WRONG", "Case", "InputError", "Outcome", "judge", "read_back"]

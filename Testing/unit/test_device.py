@@ -33,6 +33,26 @@ def test_a_gpu_that_fails_its_test_is_not_used(monkeypatch: pytest.MonkeyPatch) 
         choose_device("cuda")
 
 
+def test_a_gpu_without_3d_convolution_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As MPS on older macOS; the other computations succeed, here on the CPU."""
+    ones = torch.ones
+
+    def missing(*args: object, **kwargs: object) -> None:
+        raise NotImplementedError("Conv3D is not supported on MPS")
+
+    def ones_on_the_cpu(*size: int, device: str) -> torch.Tensor:
+        return ones(*size)
+
+    monkeypatch.setattr(device, "GPUS", ("mps",))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", ones_on_the_cpu)
+    assert why_not("mps") is None
+    monkeypatch.setattr(torch.nn.functional, "conv3d", missing)
+    choice = choose_device("auto")
+    assert choice.device.type == "cpu"
+    assert "mps device was found but fails: Conv3D is not supported" in choice.reason
+
+
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(ValueError, match="Unknown device"):
         choose_device("tpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -87,10 +88,63 @@ def test_a_header_alone_is_refused(tmp_path: Path) -> None:
             io.read(path)
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_nifti_2_is_refused(tmp_path: Path, order: str) -> None:
-    path = save(tmp_path / "scan.nii.gz", order, "f4", nibabel.Nifti2Image)
-    with pytest.raises(InputError, match="NIfTI-2 file; only NIfTI-1 is read"):
+@pytest.mark.parametrize("kind", ["i2", "f4"])
+def test_nifti_2_is_nifti_1_with_longer_numbers(
+    tmp_path: Path, order: str, kind: str, suffix: str
+) -> None:
+    first = io.read(save(tmp_path / f"one{suffix}", order, kind))
+    second = io.read(save(tmp_path / f"two{suffix}", order, kind, nibabel.Nifti2Image))
+    np.testing.assert_array_equal(second.volume.array, first.volume.array)
+    assert second.volume.same_grid(first.volume, tolerance=1e-5)
+    assert second.notices == first.notices
+
+
+def test_nifti_2_with_nan_units_slope_and_far_voxels(tmp_path: Path) -> None:
+    path = save(tmp_path / "scan.nii", "<", "f4", nibabel.Nifti2Image)
+    data = bytearray(path.read_bytes())
+    (offset,) = struct.unpack_from("<q", data, 168)
+    struct.pack_into("<f", data, offset, np.nan)
+    struct.pack_into("<q", data, 168, offset + 64)
+    struct.pack_into("<2d", data, 176, 2.0, -5.0)
+    struct.pack_into("<i", data, 500, 3)
+    plain = io.read(save(tmp_path / "plain.nii", "<", "f4", nibabel.Nifti2Image)).volume
+    path.write_bytes(data[:offset] + bytes(64) + data[offset:])
+    volume = io.read(path).volume
+    assert np.isnan(volume.array.flat[0])
+    np.testing.assert_allclose(volume.array.flat[1:], plain.array.flat[1:] * 2 - 5, rtol=1e-6)
+    np.testing.assert_allclose(volume.spacing_mm, np.array(plain.spacing_mm) / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("offset", "layout", "value"),
+    [(16, "q", 0), (16, "q", 2**62), (16, "q", -3), (24, "q", 40000), (24, "q", -1), (4, "i", 0),
+     (112, "d", 1e300), (112, "d", np.nan), (168, "q", -5), (168, "q", 2**62), (344, "i", 2**20)],
+)  # fmt: skip
+def test_damaged_nifti_2_headers_are_refused(
+    tmp_path: Path, offset: int, layout: str, value: float
+) -> None:
+    path = save(tmp_path / "scan.nii", "<", "f4", nibabel.Nifti2Image)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<" + layout, data, offset, value)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="cannot be read as NIfTI"):
+        io.read(path)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_cut_nifti_2_is_refused_before_it_is_copied(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"scan{suffix}", "<", "f4", nibabel.Nifti2Image)
+    data = path.read_bytes()
+    for kept in (0.2, 0.6, 0.95):
+        path.write_bytes(data[: int(len(data) * kept)])
+        with pytest.raises(InputError):
+            io.read(path)
+    promising = bytearray(gzip.decompress(data) if suffix == ".nii.gz" else data)
+    struct.pack_into("<3q", promising, 24, 30000, 30000, 30000)
+    path.write_bytes(gzip.compress(promising) if suffix == ".nii.gz" else promising)
+    with pytest.raises(InputError, match="promises"):
         io.read(path)
 
 
