@@ -6,7 +6,6 @@ Slicer's own packages (numpy, SimpleITK, scipy) are never named, so they are nev
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -105,8 +104,10 @@ def install_from_wheels(folder: Path, names: Sequence[str]) -> None:
 
 def _packaging():
     try:
-        # An import statement would make ``slicer`` a local name, unknown where it fails.
-        return importlib.import_module("slicer.packaging")
+        # ``import slicer.packaging`` would make ``slicer`` a local name, unknown where it fails.
+        from slicer import packaging
+
+        return packaging
     except ImportError as error:
         raise refuse(
             "old-slicer",

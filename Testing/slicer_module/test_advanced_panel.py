@@ -114,9 +114,12 @@ def test_what_is_missing_in_slicers_own_python_is_asked_for(
 
 
 def test_an_old_slicer_is_told_so(panel: PanelUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
     from ISDMAESegmentationLib import install
     from ISDMAESegmentationLib.failure import SegmentationError
 
+    monkeypatch.delattr(slicer, "packaging")
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
     with pytest.raises(SegmentationError, match=r"This Slicer \(.*Use Slicer 5\.12"):
         install.install_packages()
