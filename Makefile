@@ -3,7 +3,7 @@
 # make bench   time and memory of prediction and training, against the plain way (five minutes)
 # make torture  over two thousand inputs, odd and broken ones: right, refused, or wrong (minutes)
 # make lungs   train the default model anew (about an hour on two cores)
-# make lesion  train the lesion model anew, from the lung model's run (an hour)
+# make lesion  train the lesion model anew, from the lung model's run (an hour and a half)
 # make nodule  train the nodule model anew (half an hour)
 # make example train, evaluate and use a small model on synthetic chests (five minutes)
 # make accuracy  what the models reach on patients that they have not seen; accuracy-train: anew

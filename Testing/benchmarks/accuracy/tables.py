@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 TABLES = {
     # name: title, the baseline of the differences, where training leaves the scores, its budget
     "lungs": ("Lungs: patients that the model has not seen", "released", "runs/accuracy", ""),
-    "lesion": ("Lesions: folds of patients", "scratch", "runs/lesion/cv/laptop", "laptop"),
+    "lesion": ("Lesions: one fold of patients", "scratch", "runs/lesion/cv/one-fold", "one-fold"),
     "nodule": ("Nodules: unseen patients", "none", "runs/nodule/cv/release", "release"),
 }
 
