@@ -196,6 +196,9 @@ def test_weights_that_are_not_finite_are_refused(tiny_bundle: Bundle) -> None:
         ({"title": "lungs \x1b[2J"}, "control characters"),
         ({"format_version": True}, "is none of 1"),
         ({"postprocess": {"smallest_ml": float("nan")}}, "finite number"),
+        ({"within": "tiny"}, "cannot lie within itself"),
+        ({"views": []}, "one or more different ones"),
+        ({"views": ["axial", "axial"]}, "one or more different ones"),
     ],
 )
 def test_odd_entries_are_refused(tiny_bundle: Bundle, changes: dict[str, Any], words: str) -> None:
@@ -219,6 +222,27 @@ def test_a_model_of_points_sees_axial_crops_and_has_one_label(tiny_bundle: Bundl
         edit(tiny_bundle, **{"crop_edge": 128, "labels": [label], "views": ["axial"], **changes})
         with pytest.raises(InputError, match=words):
             read_bundle(tiny_bundle.folder)
+
+
+def test_cubes_must_fit_the_stride_of_a_3d_network(tiny_bundle: Bundle) -> None:
+    network = {"spatial_dims": 3, "in_channels": 5, "widths": [4, 8, 8], "blocks": [0, 1, 1]}
+    edit(tiny_bundle, network=network, preprocess={"roi_size": [8, 16, 16]})
+    assert read_bundle(tiny_bundle.folder).info.network.spatial_dims == 3
+    edit(tiny_bundle, preprocess={"roi_size": [9, 16, 16]})
+    with pytest.raises(InputError, match=r"\(9, 16, 16\) must be multiples of"):
+        read_bundle(tiny_bundle.folder)
+
+
+def test_weights_larger_than_any_model_are_not_read_into_memory(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = tiny_bundle.info.weights.bytes
+    monkeypatch.setattr("isdmae.bundle.LARGEST_WEIGHTS_BYTES", size)
+    verify(tiny_bundle)
+    monkeypatch.setattr("isdmae.bundle.LARGEST_WEIGHTS_BYTES", size - 1)
+    monkeypatch.setattr(Path, "read_bytes", lambda _path: pytest.fail("it was read"))
+    with pytest.raises(InputError, match="larger than any model"):
+        verify(tiny_bundle)
 
 
 def test_an_entry_that_stands_twice_is_refused(tiny_bundle: Bundle) -> None:

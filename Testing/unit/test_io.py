@@ -30,6 +30,11 @@ class TestRead:
     def test_a_string_will_do(self, tmp_path: Path) -> None:
         assert io.read(str(picture(tmp_path / "a.png", GREY))).volume.shape == (1, 20, 30)
 
+    def test_a_series_of_a_file_that_holds_none(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"so it holds no series 1\.2") as caught:
+            io.read(picture(tmp_path / "a.png", GREY), series_uid="1.2")
+        assert caught.value.code == "unknown-series"
+
     def test_unknown_suffix(self, tmp_path: Path) -> None:
         (tmp_path / "scan.docx").write_text("hello")
         with pytest.raises(InputError, match=r"scan\.docx is of no known format") as caught:
