@@ -1,6 +1,6 @@
 # make demo    segment a synthetic chest CT (or CT=path) and look at demo/
 # make test    everything that continuous integration checks
-# make bench   time and memory of prediction and training, against the plain way (five minutes)
+# make bench   time and memory of prediction and training, against the plain way (ten minutes)
 # make torture  over two thousand inputs, odd and broken ones: right, refused, or wrong (minutes)
 # make lungs   train the default model anew (about an hour on two cores)
 # make lesion  train the lesion model anew, from the lung model's run (an hour and a half)
@@ -61,7 +61,8 @@ test: lint
 	$(BIN)/coverage report --fail-under=100 --show-missing --include='$(COVERED)'
 
 bench: $(VENV)/train.installed
-	$(BIN)/python Testing/benchmarks/speed.py --out Resources/docs/results
+	$(BIN)/python Testing/benchmarks/prediction_speed.py --out Resources/docs/results
+	$(BIN)/python Testing/benchmarks/training_speed.py --out Resources/docs/results
 
 faults: $(VENV)/train.installed
 	$(BIN)/python Testing/faults/run.py --table Resources/docs/results/faults.md

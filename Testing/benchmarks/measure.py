@@ -1,17 +1,22 @@
-"""Side by side: what is compared runs in turns, so that a busy moment slows all of it."""
+"""Side by side: what is compared runs in turns, so that a busy moment slows all of it. Pages."""
 
 from __future__ import annotations
 
+import json
+import operator
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 Seconds = dict[str, list[float]]
+Target = tuple[str, str, Sequence[str], str]
+"""What, the part and the keys under which its result stands, and what it should be: ">= 5"."""
 
 
 def interleave(works: Mapping[str, Callable[[], object]], *, rounds: int) -> Seconds:
@@ -56,3 +61,85 @@ def matrix_gflops(dtype: torch.dtype, size: int = 2048) -> float:
     one = torch.randn(size, size).to(dtype)
     best = min(interleave({"product": lambda: one @ one}, rounds=5)["product"])
     return 2 * size**3 / best / 1e9
+
+
+def write_page(
+    path: Path,
+    title: str,
+    command: str,
+    results: dict[str, Any],
+    targets: Sequence[Target],
+    remarks: str,
+) -> None:
+    """Write ``path`` with .json and .md: targets first, then all that was measured, as tables."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"machine": machine(), **results}
+    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    lines = [
+        f"# {title}",
+        "",
+        f"`{command}` on {machine()}. What is compared ran in turns; medians.",
+        "",
+        f"![]({path.name}.png)",
+        "",
+        "| what | measured | target | |",
+        "|---|--:|--:|---|",
+    ]
+    for what, part, keys, wanted in targets:
+        value: Any = results.get(part)
+        for key in keys:
+            value = value.get(key) if value is not None else None
+        if value is None:
+            continue
+        sign, _, bound = wanted.partition(" ")
+        met = (operator.ge if sign == ">=" else operator.le)(value, float(bound))
+        lines.append(f"| {what} | {value:.3g} | {wanted} | {'met' if met else 'not met'} |")
+    lines.append(remarks.rstrip())
+    for part, found in results.items():
+        lines += ["", f"## {part.capitalize()}", "", *_table(found)]
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _table(rows: dict[str, Any]) -> list[str]:
+    """Return one line a row; rows of several values get a column for each."""
+    nested = [row for row in rows.values() if isinstance(row, dict)]
+    if len(nested) < len(rows):
+        flat = _flat(rows)
+        return ["| what | value |", "|---|--:|", *(f"| {k} | {v} |" for k, v in flat)]
+    columns = list(dict.fromkeys(key for row in nested for key in row))
+    return [
+        f"| | {' | '.join(map(str, columns))} |",
+        f"|---|{'--:|' * len(columns)}",
+        *(f"| {k} | {' | '.join(_cell(row.get(c)) for c in columns)} |" for k, row in rows.items()),
+    ]
+
+
+def _flat(content: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for name, value in content.items():
+        label = f"{before}{name}"
+        rows += _flat(value, f"{label}: ") if isinstance(value, dict) else [(label, _cell(value))]
+    return rows
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def figure_of(panels: int) -> tuple[Any, Any]:
+    """Return an empty figure with panels side by side, drawn without a screen."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    return plt.subplots(1, panels, figsize=(5 * panels, 3.8), layout="constrained")
+
+
+def bars(axis: Any, values: Mapping[str, float], title: str, unit: str) -> None:
+    """Draw a bar for each value, with its number."""
+    drawn = axis.barh(list(values), list(values.values()))
+    axis.bar_label(drawn, fmt="%.3g", padding=3)
+    axis.invert_yaxis()
+    axis.set(title=title, xlabel=unit)
+    axis.margins(x=0.18)
