@@ -2,6 +2,7 @@
 # make test    everything that continuous integration checks
 # make bench   time and memory of prediction and training, against the plain way (ten minutes)
 # make torture  over two thousand inputs, odd and broken ones: right, refused, or wrong (minutes)
+# make fuzz MINUTES=10  change inputs at random, led by coverage, until something breaks
 # make lungs   train the default model anew (about an hour on two cores)
 # make lesion  train the lesion model anew, from the lung model's run (an hour and a half)
 # make nodule  train the nodule model anew (half an hour)
@@ -21,7 +22,7 @@ DEMO ?= demo
 CT ?=
 export ISDMAE_DATA ?= $(DATA)
 
-.PHONY: demo test lint bench torture lungs lesion nodule example accuracy accuracy-train faults screenshots clean
+.PHONY: demo test lint bench torture fuzz lungs lesion nodule example accuracy accuracy-train faults screenshots clean
 
 $(VENV)/isdmae.installed: ISDMAESegmentation/pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
@@ -69,6 +70,11 @@ faults: $(VENV)/train.installed
 
 torture: $(VENV)/train.installed
 	PYTHONPATH=Testing $(BIN)/python -m torture --write
+
+MINUTES ?= 10
+fuzz: $(VENV)/train.installed
+	$(PIP) atheris
+	PYTHONPATH=Testing $(BIN)/python -m fuzz --minutes $(MINUTES) --write
 
 lungs: $(VENV)/train.installed
 	$(TRAIN) prepare --recipe Training/recipes/lungs-prepare.yaml --data $(DATA)

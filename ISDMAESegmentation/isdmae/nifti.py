@@ -38,6 +38,12 @@ CHUNK_BYTES = 1 << 20
 # ITK asks for it each time it opens a file.
 PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 FLOATS = {16: "f4", 64: "f8"}
+# datatype -> bytes of a voxel, as in nifti1.h. ITK goes by the type and not by the header's own
+# count of bits, which may be anything: a negative one would make every check of size pass.
+VOXEL_BYTES = {
+    2: 1, 4: 2, 8: 4, 16: 4, 32: 8, 64: 8, 128: 3, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 8,
+    1536: 16, 1792: 16, 2048: 32, 2304: 4,
+}  # fmt: skip
 # A kilometre in micrometres: beyond it nothing is a CT, and arithmetic overflows.
 LARGEST = 1e9
 
@@ -111,7 +117,7 @@ def _as_version_1(path: Path, head: bytes, order: str) -> bytes:
 def _parse(path: Path, head: bytes, order: str) -> NiftiHeader:
     """Read the fields of a NIfTI-1 header; offsets as in nifti1.h of https://nifti.nimh.nih.gov."""
     rank, *lengths = struct.unpack_from(order + "8h", head, 40)
-    datatype, bits = struct.unpack_from(order + "2h", head, 70)
+    (datatype,) = struct.unpack_from(order + "h", head, 70)
     pixdim = struct.unpack_from(order + "8f", head, 76)
     (voxel_offset,) = struct.unpack_from(order + "f", head, 108)
     qform, sform = struct.unpack_from(order + "2h", head, 252)
@@ -122,6 +128,7 @@ def _parse(path: Path, head: bytes, order: str) -> NiftiHeader:
     if not (
         1 <= rank <= 7
         and min(lengths[:rank]) > 0
+        and datatype in VOXEL_BYTES
         and voxel_offset >= 0
         and all(abs(value) <= LARGEST for value in used)
     ):
@@ -130,7 +137,7 @@ def _parse(path: Path, head: bytes, order: str) -> NiftiHeader:
         order=order,
         datatype=datatype,
         version_1=head,
-        voxel_bytes=bits // 8,
+        voxel_bytes=VOXEL_BYTES[datatype],
         voxel_offset=int(voxel_offset),
         has_orientation=qform > 0 or sform > 0,
         geometry=NiftiGeometry(

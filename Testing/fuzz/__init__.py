@@ -1,0 +1,1 @@
+"""Inputs that a fuzzer makes, for everything that is read from outside."""
