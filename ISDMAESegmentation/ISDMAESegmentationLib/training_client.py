@@ -158,8 +158,8 @@ class TrainingClient:
         self._log = [*self._log, *(line for line in text.splitlines() if line.strip())][-LOG_LINES:]
 
     def _on_finished(self, code: int, _status: int) -> None:
-        if self._process is None or self.running:  # an earlier one has ended late
-            return
+        if self._process is None or self._process.state() != qt.QProcess.NotRunning:
+            return  # an earlier one has ended late
         self._on_output()
         self._on_error_output()
         listener, outcome = self._listener, self._outcome or {}
