@@ -93,7 +93,7 @@ def write_page(
             continue
         sign, _, bound = wanted.partition(" ")
         met = (operator.ge if sign == ">=" else operator.le)(value, float(bound))
-        lines.append(f"| {what} | {value:.3g} | {wanted} | {'met' if met else 'not met'} |")
+        lines.append(f"| {what} | {number(value)} | {wanted} | {'met' if met else 'not met'} |")
     lines.append(remarks.rstrip())
     for part, found in results.items():
         lines += ["", f"## {part.capitalize()}", "", *_table(found)]
@@ -101,9 +101,9 @@ def write_page(
 
 
 def _table(rows: dict[str, Any]) -> list[str]:
-    """Return one line a row; rows of several values get a column for each."""
+    """Return one line a row; rows that share their keys get a column for each."""
     nested = [row for row in rows.values() if isinstance(row, dict)]
-    if len(nested) < len(rows):
+    if len(nested) < len(rows) or not set.intersection(*map(set, nested)):
         flat = _flat(rows)
         return ["| what | value |", "|---|--:|", *(f"| {k} | {v} |" for k, v in flat)]
     columns = list(dict.fromkeys(key for row in nested for key in row))
@@ -123,7 +123,14 @@ def _flat(content: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return ""
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def number(value: float) -> str:
+    """Return three digits, without an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def figure_of(panels: int) -> tuple[Any, Any]:
@@ -139,7 +146,7 @@ def figure_of(panels: int) -> tuple[Any, Any]:
 def bars(axis: Any, values: Mapping[str, float], title: str, unit: str) -> None:
     """Draw a bar for each value, with its number."""
     drawn = axis.barh(list(values), list(values.values()))
-    axis.bar_label(drawn, fmt="%.3g", padding=3)
+    axis.bar_label(drawn, fmt=number, padding=3)
     axis.invert_yaxis()
     axis.set(title=title, xlabel=unit)
     axis.margins(x=0.18)

@@ -3,7 +3,8 @@
     make fuzz MINUTES=10       # or: PYTHONPATH=Testing python -m fuzz --minutes 10
     PYTHONPATH=Testing python -m fuzz --replay    # sound inputs and old findings, without a fuzzer
 
-What is found lies in Testing/fuzz/regressions/TARGET and is tried by the tests from then on.
+What is found lies in Testing/fuzz/regressions/TARGET and is tried by the tests from then on:
+changed synthetic inputs, never a part of a patient's scan.
 """
 
 from __future__ import annotations

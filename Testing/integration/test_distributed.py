@@ -34,8 +34,8 @@ PRETRAIN = {**SHARED, "masks": {"patch_size": 8}}
 
 
 @pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No new process for the allocator; signals restored."""
+def in_this_process() -> Iterator[None]:
+    """Signals are restored."""
     before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     yield
     for name, handler in before.items():
