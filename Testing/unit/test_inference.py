@@ -276,6 +276,7 @@ def test_a_network_that_sees_neighbours_gets_them_at_their_distance(
         return real(channels)
 
     monkeypatch.setattr(predictor.network, "network", record)
+    monkeypatch.setattr(compute, "available_threads", lambda: 1)  # one batch after the other
     ct = small_phantom.ct
     assert predictor.segment(ct).labelmap.same_grid(ct)
     stack = torch.cat(seen)  # of each slice k: k - 2, k, k + 2 in the lung window, then again
