@@ -3,6 +3,7 @@
 # make bench   time and memory of prediction and training, against the plain way (ten minutes)
 # make torture  over two thousand inputs, odd and broken ones: right, refused, or wrong (minutes)
 # make fuzz MINUTES=10  change inputs at random, led by coverage, until something breaks
+# make mutation  change the code one word at a time: do the tests notice? (minutes)
 # make audit   known weaknesses of the locked packages; make lock writes the lock files
 # make lungs   train the default model anew (about an hour on two cores)
 # make lesion  train the lesion model anew, from the lung model's run (an hour and a half)
@@ -23,7 +24,7 @@ DEMO ?= demo
 CT ?=
 export ISDMAE_DATA ?= $(DATA)
 
-.PHONY: demo test lint bench torture fuzz lock audit lungs lesion nodule example accuracy accuracy-train faults screenshots clean
+.PHONY: demo test lint bench torture fuzz mutation lock audit lungs lesion nodule example accuracy accuracy-train faults screenshots clean
 
 $(VENV)/isdmae.installed: ISDMAESegmentation/pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
@@ -76,6 +77,10 @@ MINUTES ?= 10
 fuzz: $(VENV)/train.installed
 	$(PIP) atheris
 	PYTHONPATH=Testing $(BIN)/python -m fuzz --minutes $(MINUTES) --write
+
+mutation: $(VENV)/train.installed
+	$(PIP) mutmut
+	PYTHONPATH=Testing $(BIN)/python -m mutation --write
 
 # What an environment of the released version holds, with the hashes of every file, for every Python
 # and system: pip install --require-hashes --requirement FILE.

@@ -162,7 +162,8 @@ class AxisOrder:
 def to_lps_order(volume: Volume) -> tuple[Volume, AxisOrder]:
     """Permute and flip the axes so that i, j, k run nearest to left, posterior, superior.
 
-    No voxel is interpolated; an oblique volume stays oblique (at most 45 degrees off).
+    No voxel is interpolated; an oblique volume stays oblique (turned about one axis at most 45
+    degrees off, about several at most 61).
 
     Returns
     -------

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from isdmae.volume import Volume, to_lps_order
 
@@ -62,6 +63,14 @@ def test_two_axes_near_45_degrees_never_claim_the_same_world_axis() -> None:
     turned, way = to_lps_order(volume)
     assert sorted(way.source) == [0, 1, 2]
     assert turned.obliquity_deg == pytest.approx(45)
+
+
+def test_no_axis_is_turned_by_more_than_61_degrees() -> None:
+    angles = []
+    for direction in Rotation.random(500, random_state=0).as_matrix():
+        turned = to_lps_order(Volume(array=np.zeros((2, 3, 4)), direction=direction))[0]
+        angles.append(np.degrees(np.arccos(np.diag(turned.direction).min())))
+    assert 55 < max(angles) < 61
 
 
 def test_sizes_and_volumes() -> None:
