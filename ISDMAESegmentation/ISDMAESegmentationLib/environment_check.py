@@ -42,9 +42,13 @@ class Environment:
         if chosen != "cpu":
             return _("A GPU ({device}) was found and works.").format(device=chosen)
         why = " ".join(device["reason"] for device in self.facts["devices"] if device["reason"])
-        return _("Processor with {threads} threads. {why}").format(
-            threads=self.facts["threads"], why=why
+        threads = self.facts["threads"]
+        processor = (
+            _("Processor with one thread.")
+            if threads == 1
+            else _("Processor with {threads} threads.").format(threads=threads)
         )
+        return f"{processor} {why}"
 
 
 class EnvironmentCheck:

@@ -19,7 +19,7 @@ COLOURS = (
     (0.8, 0.475, 0.655),
     (0.337, 0.706, 0.914),
 )
-NOT_LOSSES = ("learning_rate",)
+NOT_LOSSES = ("learning_rate", "gradient_norm")
 
 
 class LossPlot:

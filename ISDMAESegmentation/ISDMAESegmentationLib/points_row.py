@@ -89,6 +89,9 @@ class PointsRow:
             name = slicer.mrmlScene.GenerateUniqueName(LIST_NAME)
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
             node.CreateDefaultDisplayNodes()
+            # A cross: the default ball would hide the nodule that it marks.
+            display = node.GetDisplayNode()
+            display.SetGlyphType(display.Cross2D)
             self._parameters.points = node
             self._watch(node)
             self._ui.placeButton.setChecked(True)

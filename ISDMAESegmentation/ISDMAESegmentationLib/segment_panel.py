@@ -135,7 +135,8 @@ class SegmentPanel:
         for name in ("volumeSelector", "modelCombo", "segmentationSelector", "regionSelector",
                      "deviceCombo"):  # fmt: skip
             getattr(self._ui, name).enabled = not self.running
-        self._say(self._message or why_not)
+        failed = isinstance(self._message, Failure)
+        self._say(self._message if failed else why_not or self._message)
 
     def _why_not(self, model: models.Model | None) -> str:
         if self._parameters is None or self._parameters.volume is None:
@@ -265,6 +266,7 @@ class SegmentPanel:
     def _choose_model(self, value: str) -> None:
         if self._parameters is not None:
             self._parameters.model = value
+            self._message = ""  # it spoke of another model
             self.refresh()
 
     def _choose_device(self, value: str) -> None:

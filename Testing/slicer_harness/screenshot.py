@@ -36,8 +36,12 @@ def panel_picture(
     panel.show()
     harness.spin(0)
     wanted = height_px or max(panel.layout().heightForWidth(width_px), panel.sizeHint.height())
-    panel.resize(max(width_px, minimum_width_px(panel)), wanted)
-    harness.spin(0.05)
+    width = max(width_px, minimum_width_px(panel))
+    # Twice: Qt's forms keep the height of wrapped text that was squeezed once, until they are
+    # given another width.
+    for one in (width + 1, width):
+        panel.resize(one, wanted)
+        harness.spin(0.05)
     image = panel.grab().toImage().convertToFormat(qt.QImage.Format_RGB888)
     return to_array(image)
 
@@ -72,6 +76,7 @@ def save(
     width_px: int = PANEL_WIDTH_PX,
     height_px: int | None = None,
     view_size: tuple[int, int] = (400, 400),
+    at_ras: tuple[float, float, float] | None = None,
 ) -> np.ndarray:
     """Write the panel, beside the four views of a volume where one is given, as PNG.
 
@@ -79,6 +84,6 @@ def save(
     """
     picture = panel_picture(panel, width_px=width_px, height_px=height_px)
     if volume is not None:
-        picture = beside(picture, views.four_up(volume, size=view_size))
+        picture = beside(picture, views.four_up(volume, size=view_size, at_ras=at_ras))
     views.save_png(picture, path)
     return picture

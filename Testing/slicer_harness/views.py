@@ -138,12 +138,22 @@ def _cached(key: str, create: object) -> _View:
     return _views[key]
 
 
-def four_up(volume: slicer.vtkMRMLVolumeNode, *, size: tuple[int, int] = (400, 400)) -> np.ndarray:
-    """Axial and 3D above, coronal and sagittal below, as one picture."""
+def four_up(
+    volume: slicer.vtkMRMLVolumeNode,
+    *,
+    size: tuple[int, int] = (400, 400),
+    at_ras: tuple[float, float, float] | None = None,
+) -> np.ndarray:
+    """Axial and 3D above, coronal and sagittal below, as one picture.
+
+    The slices go through ``at_ras``, in mm, or through the middle of the volume.
+    """
     pictures = []
     for orientation in ("Axial", "Coronal", "Sagittal"):
         view = slice_view(orientation, size)
         view.show(volume)
+        if at_ras is not None:
+            view.logic.GetSliceNode().JumpSliceByOffsetting(*at_ras)
         pictures.append(view.picture())
     space = three_d_view(size)
     space.show()

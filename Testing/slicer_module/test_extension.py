@@ -57,6 +57,12 @@ def test_the_extension_describes_itself() -> None:
     assert list(entry) == sorted(entry)
     assert entry["build_dependencies"] == ["PyTorch"]
     assert entry["category"] == "Segmentation"
+    homepage = re.search(r'EXTENSION_HOMEPAGE "([^"$]+)"', text)
+    assert homepage is not None
+    assert entry["scm_url"] == f"{homepage.group(1)}.git"
+    for picture in re.findall(r'URLS? "\$\{EXTENSION_HOMEPAGE\}/raw/main/([^"]+)"', text):
+        assert (ROOT / picture).is_file()
+    assert text.count("https://") == 1
 
 
 def test_requirements_leave_slicers_own_packages_alone() -> None:

@@ -53,7 +53,7 @@ def test_without_a_ct_the_button_says_why(panel: PanelUnderTest) -> None:
     assert panel.ui.segmentButton.toolTip == panel.status == "Choose a chest CT first."
     assert "Left and right lung" in panel.ui.modelLabel.text
     assert "Apache-2.0" in panel.ui.modelLabel.text
-    panel.wait(lambda: "threads" in panel.ui.deviceLabel.text)
+    panel.wait(lambda: "Processor" in panel.ui.deviceLabel.text)
     assert "cuda" in panel.ui.deviceLabel.text
 
 

@@ -1,1 +1,0 @@
-"""Change the source one word at a time and see whether the tests notice."""
