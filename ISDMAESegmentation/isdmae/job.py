@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -139,6 +140,10 @@ class Runner:
                 )
         content = make_report(job, scan, result, watch.seconds)
         if job.report is not None:
+            content["voxels_sha256"] = {
+                "input": voxels_sha256(scan.volume.array),
+                "labels": voxels_sha256(result.labelmap.array),
+            }
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
             write_text_atomic(job.report, text, overwrite=job.overwrite)
         report("done", 1.0)
@@ -176,6 +181,11 @@ def write_box(path: Path, labels: Array, *, overwrite: bool) -> None:
     """Write the labels of their box as .npy; errors as in `isdmae.atomic.atomic_path`."""
     with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
         np.save(file, np.ascontiguousarray(labels[label_box(labels)]), allow_pickle=False)
+
+
+def voxels_sha256(voxels: Array) -> str:
+    """Return the SHA-256 of values (k, j, i), so that two runs can be compared without the scan."""
+    return hashlib.sha256(np.ascontiguousarray(voxels).data).hexdigest()
 
 
 def describe_segments(job: PredictJob, scan: Volume, result: Segmentation) -> list[dict[str, Any]]:
@@ -220,7 +230,11 @@ def mean_hu(voxels: Array) -> float | None:
 def make_report(
     job: PredictJob, scan: ReadResult, result: Segmentation, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Return all that a third person needs to repeat the run; nothing that names the patient."""
+    """Return all that a third person needs to repeat the run; nothing that names the patient.
+
+    ``options`` holds fields of a `PredictJob`, as they came out: on what it was computed in the
+    end, and the views that the scan allowed.
+    """
     import SimpleITK
     import torch
 
@@ -256,8 +270,11 @@ def make_report(
             "force": job.force,
             "allow_gaps": job.allow_gaps,
             "region": to_plain(job.region),
+            "points": to_plain(job.points),
             "views": list(result.views),
             "mirror": result.mirror,
+            "device": result.device.device.type,
+            "precision": "float32" if result.precision == "float32" else "auto",
         },
         "machine": {
             "device": str(result.device.device),

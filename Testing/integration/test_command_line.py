@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import signal
@@ -17,9 +18,11 @@ import pytest
 import SimpleITK as sitk
 
 from isdmae import io
-from isdmae.bundle import Bundle
+from isdmae.bundle import Bundle, find_bundle
 from isdmae.cli import main
+from isdmae.job import PredictJob, Runner
 from isdmae.phantom import Phantom
+from isdmae.schema import from_plain
 from isdmae.volume import Volume
 from tiny_model import write_point_bundle
 
@@ -83,6 +86,58 @@ def test_preview_and_report_and_several_outputs(
         "a.seg.nrrd",
     ]
     assert "left lung:" in caplog.text
+
+
+def repeat(report: Path, source: Path, model: Path, folder: Path) -> dict[str, Any]:
+    """Do what a third person does who has the scan, the model and the report: run it again."""
+    facts = json.loads(report.read_text(encoding="utf-8"))
+    assert find_bundle(model).info.weights.sha256 == facts["model"]["sha256"]
+    plain = {
+        "input": str(source), "model": str(model), "outputs": [str(folder / "again.nrrd")],
+        "report": str(folder / "again.json"), **facts["options"],
+    }  # fmt: skip
+    Runner().run(from_plain(PredictJob, plain, "the report"))
+    again = json.loads((folder / "again.json").read_text(encoding="utf-8"))
+    assert again["voxels_sha256"] == facts["voxels_sha256"]
+    assert again["segments"] == facts["segments"]
+    return facts
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_the_report_is_enough_to_repeat_a_run(ct: Path, tmp_path: Path, precision: str) -> None:
+    model, volume = find_bundle("lungs").folder, io.read(ct).volume
+    offset = volume.with_array((volume.array + 300).astype(np.int16))  # no HU: it has to be forced
+    source = tmp_path / "offset.nrrd"
+    io.write_image_atomic(source, io.to_sitk(offset))
+    middle = volume.affine[:3] @ (*(size // 2 for size in volume.shape[::-1]), 1)
+    first, report = tmp_path / "first.nrrd", tmp_path / "first.json"
+    plain = {
+        "input": str(source), "outputs": [str(first)], "report": str(report), "force": True,
+        "model": str(model), "device": "cpu", "precision": precision, "mirror": True,
+        "region": {"centre_mm": list(middle), "size_mm": [120.0, 90.0, 80.0]},
+    }  # fmt: skip
+    Runner().run(from_plain(PredictJob, plain, "a message to the worker"))
+    facts = repeat(report, source, model, tmp_path)
+    assert facts["options"]["force"]
+    assert facts["options"]["region"]["size_mm"] == [120.0, 90.0, 80.0]
+    labels = io.read(first).volume.array
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert np.array_equal(io.read(tmp_path / "again.nrrd").volume.array, labels)
+    assert facts["voxels_sha256"]["labels"] == hashlib.sha256(labels).hexdigest()
+    assert facts["machine"]["threads"] >= 1
+
+
+def test_the_report_is_enough_to_repeat_a_run_at_points(ct: Path, tmp_path: Path) -> None:
+    volume = io.read(ct).volume
+    x, y, z = volume.affine[:3] @ (*(size // 2 for size in volume.shape[::-1]), 1)
+    bundle, report = write_point_bundle(tmp_path / "points"), tmp_path / "first.json"
+    options = ["--points", f"{x},{y},{z};{x + 60},{y},{z}", "--report", str(report)]
+    assert predict(ct, tmp_path / "first.nrrd", bundle, *options) == 0
+    facts = repeat(report, ct, bundle.folder, tmp_path)
+    assert len(facts["options"]["points"]) == 2
+    first, again = (io.read(tmp_path / f"{name}.nrrd").volume.array for name in ("first", "again"))
+    assert set(np.unique(first)) == {0, 1, 2}
+    assert np.array_equal(again, first)
 
 
 def test_the_scan_is_never_replaced_by_its_result(ct: Path, tiny_bundle: Bundle) -> None:
