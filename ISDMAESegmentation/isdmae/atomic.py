@@ -68,9 +68,12 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str, *, overwrite: bool = False) -> None:
-    """Write ``text`` as UTF-8 with line ends as given; errors as in ``atomic_path``."""
+    """Write ``text`` as UTF-8 with line ends as given; errors as in ``atomic_path``.
+
+    Of file names that are no Unicode the odd bytes are written as ``\\udcXX``, as JSON has them.
+    """
     with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def suffix_of(path: Path) -> str:
@@ -88,9 +91,24 @@ def suffix_of(path: Path) -> str:
     return path.suffix.lower()
 
 
+def is_unicode(path: Path) -> bool:
+    """Tell whether the path is valid Unicode; any other ends the process inside ITK."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def refuse_target(target: Path, overwrite: bool) -> None:
     """Raise InputError where ``target`` could not be written: no folder, a folder, or it exists."""
     exists = _exists(target)
+    if not is_unicode(target.parent):
+        raise InputError(
+            "bad-file-name",
+            "The folder's path holds characters that are not valid Unicode.",
+            "Rename the folder, or choose another one.",
+        )
     if not target.parent.is_dir():
         raise InputError(
             "no-folder",

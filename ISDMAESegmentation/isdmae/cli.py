@@ -27,14 +27,14 @@ from .errors import (
     IsdmaeError,
     says_memory_is_short,
 )
-from .progress import PROGRESS, print_line
+from .progress import PROGRESS, log_to_stderr, print_line
 
 log = logging.getLogger("isdmae")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_stderr()
     given = sys.argv[1:] if arguments is None else arguments
     options = build_parser().parse_args([_shield_minus(argument) for argument in given])
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from .atomic import is_unicode
 from .errors import InputError
 from .itk import quiet_itk
 
@@ -54,7 +55,7 @@ def read_header(path: Path) -> SliceHeader | None:
     """Read the header of a DICOM image; None where the file is none, is damaged, or has a name
     that ITK cannot take.
     """
-    if not has_plain_name(path):
+    if not is_unicode(path):
         return None
     segments = _run_segments(path)
     if segments == 0:
@@ -91,15 +92,6 @@ def read_header(path: Path) -> SliceHeader | None:
         rescale=tuple(value for key in RESCALE for value in _numbers(reader, key, 1)),
         pixel_type=reader.GetPixelID(),
     )
-
-
-def has_plain_name(path: Path) -> bool:
-    """Tell whether the path is valid Unicode; any other ends the process inside ITK."""
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def file_meta(path: Path) -> dict[str, str]:
@@ -141,7 +133,7 @@ def transfer_syntax_name(uid: str) -> str:
 
 def undecodable(path: Path) -> InputError:
     """Return the error for a slice that cannot be decoded; it names the transfer syntax."""
-    if not has_plain_name(path):
+    if not is_unicode(path):
         return InputError(
             "bad-file-name",
             "A slice of the series has a file name that is not valid Unicode.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from . import dicom, image_file, picture
-from .atomic import atomic_path, suffix_of, write_text_atomic
+from .atomic import atomic_path, is_unicode, suffix_of, write_text_atomic
 from .checks import Notice, notice_unknown_orientation, refuse_tiny
 from .errors import InputError
 from .itk import from_sitk, not_enough_memory, to_sitk
@@ -92,6 +93,12 @@ def read(
         _refuse_missing(path)
         return _read(path, series_uid, allow_gaps)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(
+                "bad-file-name",
+                f"The path, of {len(str(path))} letters, is longer than the system allows.",
+                "Check the path for a slip, or choose a shorter one.",
+            ) from error
         raise InputError(
             "not-readable",
             f"{path.name} cannot be read: {error.strerror or error}.",
@@ -126,14 +133,12 @@ def _read(path: Path, series_uid: str | None, allow_gaps: bool) -> ReadResult:
 
 
 def _refuse_missing(path: Path) -> None:
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError as error:
+    if not is_unicode(path):
         raise InputError(
             "bad-file-name",
             "The path holds characters that are not valid Unicode.",
             "Rename the file or folder.",
-        ) from error
+        )
     if path.is_dir():
         return
     if not path.is_file():

@@ -1,12 +1,31 @@
-"""Progress for people and for programs: a bar on a terminal, or JSON lines on stdout."""
+"""What people and programs hear: log lines and a bar on a terminal, or JSON lines on stdout."""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+
+class PrintableFormatter(logging.Formatter):
+    """Shows control characters instead of sending them: a file's name could drive the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """Return the line with everything escaped that does not print, but for line ends."""
+        return "".join(
+            letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1]
+            for letter in super().formatMessage(record)
+        )
+
+
+def log_to_stderr() -> None:
+    """Let the log speak to people, unless somebody listens to it already."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def print_line(content: Any) -> None:

@@ -130,6 +130,8 @@ def _scalar(kind: Any, data: Any, where: str) -> Any:
     if kind is Any:
         return data
     if kind is Path and isinstance(data, (str, Path)):
+        if "\0" in str(data):
+            raise _bad(where, "a path without a zero byte is expected")
         return Path(data)
     if kind is float and isinstance(data, (int, float)) and not isinstance(data, bool):
         if not math.isfinite(data):

@@ -5,11 +5,8 @@ from __future__ import annotations
 import io as text_io
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,47 +20,14 @@ from isdmae.phantom import Phantom
 from isdmae.volume import Volume
 from isdmae.worker import Worker, parse_request
 from tiny_model import write_point_bundle
-
-
-class Pipe:
-    """The other side of a worker."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "isdmae", "serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="ascii",
-        )
-        self.hello = self.receive()
-
-    def send(self, **message: Any) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
-
-    def receive(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        result: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return result
-
-    def until(self, *events: str) -> dict[str, Any]:
-        while (message := self.receive())["event"] not in events:
-            pass
-        return message
+from worker_pipe import Pipe
 
 
 @pytest.fixture
 def worker() -> Iterator[Pipe]:
     pipe = Pipe()
     yield pipe
-    pipe.process.kill()
-    pipe.process.wait()
-    for stream in (pipe.process.stdin, pipe.process.stdout, pipe.process.stderr):
-        with suppress(BrokenPipeError):
-            stream.close()  # type: ignore[union-attr]
+    pipe.end()
 
 
 @pytest.fixture

@@ -77,6 +77,11 @@ class TestRead:
         with pytest.raises(InputError, match="not valid Unicode"):
             io.read(tmp_path / "scan\udcff.nii")
 
+    def test_a_path_that_is_too_long(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="longer than the system allows") as caught:
+            io.read(tmp_path / f"{'x' * 300}.nii")
+        assert caught.value.code == "bad-file-name"
+
     def test_other_alphabets_and_spaces(self, tmp_path: Path) -> None:
         folder = tmp_path / "Ünï cödé 测试"
         folder.mkdir()

@@ -17,6 +17,7 @@ from typing import Any
 import tyro
 
 from isdmae.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, IsdmaeError
+from isdmae.progress import log_to_stderr
 
 from .config.compare import CompareOptions
 from .config.prepare import PrepareConfig, SetsOptions
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 bad input, 3 out of resources)."""
     own_process = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_stderr()
     if not arguments or arguments[0] not in COMMANDS:
         sys.stderr.write(
             f"usage: isdmae-train {{{','.join(COMMANDS)}}} [--recipe FILE] [options]\n"

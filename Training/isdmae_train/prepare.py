@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from contextlib import closing
 from dataclasses import replace
@@ -34,6 +35,9 @@ from .scans import PreparedScan, prepare_phantom, prepare_scans
 from .store import store_pictures
 
 log = logging.getLogger(__name__)
+
+LONGEST_NAME = 255
+"""Bytes of a file's name that the usual file systems allow."""
 
 
 def prepare(config: PrepareConfig) -> Path:
@@ -135,7 +139,7 @@ def _list_stacks(config: PrepareConfig, problems: list[Problem]) -> list[Picture
 def _without_conflicts(
     config: PrepareConfig, stacks: list[PictureStack], problems: list[Problem]
 ) -> tuple[list[ScanSource], list[PictureStack]]:
-    """Leave out patients in two parts of a split, and all but the first of one id."""
+    """Leave out patients in two parts of a split, unfit ids, and all but the first of one id."""
     items = [
         *(
             (scan.id, scan.patient, (scan.split,), config.data / scan.image)
@@ -144,21 +148,35 @@ def _without_conflicts(
         *((stack.id, stack.patient, stack.splits, stack.images[0]) for stack in stacks),
     ]
     wrong = split_problems(items)
-    split = {problem.id for problem in wrong}
+    refused = {problem.id for problem in wrong}
     taken: set[str] = set()
     fine = []
     for name, _, _, file in items:
-        if name in taken:
+        if not _names_a_folder(name):
+            error = InputError(
+                "bad-id",
+                f"The cache cannot have a folder {name!r}.",
+                "Give the scan another id, or its files shorter names.",
+            )
+            wrong.append(problem_of(error, name, file))
+            refused.add(name)
+        elif name in taken:
             error = InputError(
                 "same-id", f"Another scan has the id {name}, too.", "Give each scan its own id."
             )
             wrong.append(problem_of(error, name, file))
-        fine.append(name not in taken and name not in split)
+        fine.append(name not in taken and name not in refused)
         taken.add(name)
     problems += wrong
     scans = [scan for scan, good in zip(config.scans, fine, strict=False) if good]
     later = fine[len(config.scans) :]
     return scans, [stack for stack, good in zip(stacks, later, strict=True) if good]
+
+
+def _names_a_folder(name: str) -> bool:
+    """Tell whether a scan of this id has a place of its own in the cache, and only there."""
+    inside = name not in ("", ".", "..") and Path(name).name == name and "\0" not in name
+    return inside and len(os.fsencode(name)) <= LONGEST_NAME
 
 
 def _accepted(

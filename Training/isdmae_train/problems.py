@@ -194,7 +194,7 @@ def _markdown(facts: dict[str, Any], problems: list[Problem]) -> str:
             lines.append(f"| {' | '.join(_cell(text) for text in cells)} |")
     if facts["notes"]:
         lines += ["", "## Put right, or to be known", ""]
-        lines += [f"- {name}: {' '.join(texts)}" for name, texts in facts["notes"].items()]
+        lines += [f"- {_cell(name)}: {' '.join(texts)}" for name, texts in facts["notes"].items()]
     return "\n".join(lines) + "\n"
 
 
