@@ -30,18 +30,32 @@ SAME_ORIENTATION = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesInfo:
-    """One series of a folder: ``files`` counts its files, ``rows`` and ``columns`` are pixels."""
+    """One series of a folder: ``files`` counts its files, ``rows`` and ``columns`` are pixels.
+
+    What it prints is what one needs to choose; a ``description`` may name a person, so it is left
+    out there.
+    """
 
     uid: str
     description: str
+    kernel: str
     modality: str
     files: int
     rows: int
     columns: int
+    thickness_mm: float
     is_localizer: bool
 
     def __str__(self) -> str:
-        return f"{self.uid} ({self.description or 'no description'}, {self.files} slices)"
+        return f"{self.uid} ({self.unnamed})"
+
+    @property
+    def unnamed(self) -> str:
+        """What it is, without its UID, which identifies the patient."""
+        parts = [f"{self.modality}, {self.files} slices of {self.columns} x {self.rows}"]
+        parts += [f"{self.thickness_mm:g} mm"] if self.thickness_mm else []
+        parts += [f"kernel {self.kernel}"] if self.kernel else []
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,10 +165,12 @@ def _describe(slices: Sequence[SliceHeader]) -> SeriesInfo:
     return SeriesInfo(
         uid=first.series_uid,
         description=first.description,
+        kernel=first.kernel,
         modality=first.modality,
         files=len(slices),
         rows=first.rows,
         columns=first.columns,
+        thickness_mm=first.thickness_mm,
         is_localizer=2 * sum(header.is_localizer for header in slices) > len(slices),
     )
 
@@ -168,7 +184,7 @@ def _choose(
     if len(plausible[0] if plausible else []) >= FEW_SLICES:
         plausible = [slices for slices in plausible if len(slices) >= FEW_SLICES]
     if not plausible:
-        found = "; ".join(f"{info.modality} {info}" for info in map(_describe, groups))
+        found = "; ".join(str(_describe(slices)) for slices in groups)
         raise InputError(
             "no-ct-series",
             f"{name} holds no CT series, but {found}.",
@@ -181,13 +197,13 @@ def _choose(
             f"{name} holds {len(plausible)} CT series: {found}.",
             "Name the one to read with --series-uid.",
         )
-    others = "; ".join(str(_describe(slices)) for slices in groups if slices is not plausible[0])
+    others = "; ".join(_describe(one).unnamed for one in groups if one is not plausible[0])
     if not others:
         return plausible[0], []
     notice = Notice(
         "other-series",
-        f"Read {_describe(plausible[0])}; left out {others}.",
-        "Name another one with --series-uid if this was not meant.",
+        f"Read the series of {_describe(plausible[0]).unnamed}; left out {others}.",
+        "Name another one with --series-uid if this was not meant; a wrong UID lists them.",
     )
     return plausible[0], [notice]
 

@@ -36,6 +36,7 @@ class SliceHeader:
     path: Path
     series_uid: str
     description: str
+    kernel: str
     modality: str
     rows: int
     columns: int
@@ -76,6 +77,7 @@ def read_header(path: Path) -> SliceHeader | None:
         path=path,
         series_uid=_text(reader, "0020|000e"),
         description=_text(reader, "0008|103e"),
+        kernel=_text(reader, "0018|1210"),
         modality=_text(reader, "0008|0060"),
         rows=rows,
         columns=columns,
