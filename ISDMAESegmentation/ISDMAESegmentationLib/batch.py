@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,10 @@ from slicer.i18n import tr as _
 from .failure import Failure, SegmentationError, refuse
 from .models import locate
 from .run import Run, RunListener, RunRequest
+from .scene_volume import scene_cts
 from .worker_client import Listener, WorkerClient
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 COLUMNS = ("scan", "status", "segment", "volume_ml", "mean_hu", "seconds", "message")
@@ -116,6 +120,11 @@ class Batch:
             item.begin(self._on_progress, self._on_report, self._on_failed)
         except SegmentationError as error:
             self._on_failed(error.failure)
+        except Exception as error:  # the others shall have their turn, whatever it was
+            log.exception("a scan of the batch could not be begun")
+            self._on_failed(
+                Failure("scan-failed", f"{error}.", _("Slicer's log says where it happened."))
+            )
 
     def _on_progress(self, share: float) -> None:
         state = self.state
@@ -181,13 +190,10 @@ def write_results(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
 
 def scene_items(client: WorkerClient, model: str, device: str) -> list[Item]:
     """Return an item for every CT of the scene; each gets a segmentation of its own."""
-    volumes = [
-        volume
-        for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        if volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not volume.GetHideFromEditors()
+    return [
+        _scene_item(client, volume.GetID(), volume.GetName(), model, device)
+        for volume in scene_cts()
     ]
-    return [_scene_item(client, volume.GetID(), volume.GetName(), model, device)
-            for volume in volumes]  # fmt: skip
 
 
 def _scene_item(client: WorkerClient, node_id: str, name: str, model: str, device: str) -> Item:

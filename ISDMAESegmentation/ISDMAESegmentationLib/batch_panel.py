@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from .batch import Batch, BatchState, folder_items, scene_items
 from .failure import SegmentationError, refuse
 from .parameter_node import ParameterNode
 from .segmentation_logic import SegmentationLogic
-from .text import time_left
+from .text import DOUBLE_CLICK_S, time_left
 
 RESULTS_NAME = "results.csv"
 SCENE, FOLDER = range(2)
@@ -27,13 +28,14 @@ class BatchPanel:
         self._ui, self._logic, self._make_ready = ui, logic, make_ready
         self._parameters: ParameterNode | None = None
         self._batch: Batch | None = None
-        self._message = ""
+        self._message, self._begun = "", 0.0
         ui.batchInputEdit.filters = ui.batchOutputEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.batchSourceCombo.addItem(_("All CTs of the scene"))
         ui.batchSourceCombo.addItem(_("All CTs in a folder"))
         ui.batchSourceCombo.connect("currentIndexChanged(int)", self._on_changed)
-        ui.batchInputEdit.connect("currentPathChanged(QString)", self._on_changed)
-        ui.batchOutputEdit.connect("currentPathChanged(QString)", self._on_changed)
+        for edit in (ui.batchInputEdit, ui.batchOutputEdit):
+            edit.connect("currentPathChanged(QString)", self._on_changed)
+            edit.connect("validInputChanged(bool)", self._on_changed)
         ui.batchButton.connect("clicked(bool)", self._on_click)
         self.refresh()
 
@@ -89,16 +91,24 @@ class BatchPanel:
 
     def _on_click(self, _checked: bool = False) -> None:
         if self._batch is not None:
+            if time.monotonic() - self._begun < DOUBLE_CLICK_S:
+                return
             self._ui.batchButton.enabled = False
             self._batch.cancel()
             return
+        self._on_changed()  # a folder that was cleared does not always say so
+        if not self._ui.batchButton.enabled:
+            return
         try:
             self._make_ready()
+            if self._parameters is None:  # the scene was closed meanwhile
+                return
             self._batch = self._make_batch()
         except SegmentationError as error:
             self._message = str(error.failure)
             self.refresh()
             return
+        self._begun = time.monotonic()
         self.refresh()
         self._batch.start()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import qt
+from slicer.i18n import tr as _
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class ValueCombo:
 
     def __init__(self, combo: qt.QComboBox, chosen: Callable[[str], None]) -> None:
         self._combo, self._chosen = combo, chosen
+        self._filled: tuple[tuple[Entry, ...], str] | None = None
         combo.connect("currentIndexChanged(int)", self._on_index)
 
     @property
@@ -33,7 +35,10 @@ class ValueCombo:
     def fill(self, entries: Sequence[Entry], value: str) -> None:
         """Offer ``entries`` and choose ``value``; one that is absent is shown as such."""
         if value and value not in [entry.value for entry in entries]:
-            entries = [*entries, Entry(value, f"{value} (?)", "It is not on this machine.")]
+            entries = [*entries, Entry(value, f"{value} (?)", _("It is not on this machine."))]
+        if (tuple(entries), value) == self._filled and self.value == value:
+            return  # it may be open
+        self._filled = (tuple(entries), value)
         self._combo.blockSignals(True)
         self._combo.clear()
         for row, entry in enumerate(entries):

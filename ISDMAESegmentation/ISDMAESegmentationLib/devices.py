@@ -7,12 +7,6 @@ from slicer.i18n import tr as _
 from .combo import Entry
 from .environment_check import Environment
 
-DEVICES = (
-    ("auto", "Automatic"),
-    ("cpu", "Processor"),
-    ("cuda", "NVIDIA GPU"),
-    ("mps", "Apple GPU"),
-)
 FOR_TRAINING = ("auto", "cpu", "cuda")
 
 
@@ -21,8 +15,13 @@ def device_entries(
 ) -> list[Entry]:
     """Return the entries of ``names``; before the worker's Python has answered, all of them."""
     facts = environment.facts if environment is not None else None
-    offered = [(value, text) for value, text in DEVICES if value in names]
+    words = {
+        "auto": _("Automatic"),
+        "cpu": _("Processor"),
+        "cuda": _("NVIDIA GPU"),
+        "mps": _("Apple GPU"),
+    }
     if facts is None:
-        return [Entry(value, _(text)) for value, text in offered]
+        return [Entry(name, words[name]) for name in names]
     why = {"auto": "", **{device["name"]: device["reason"] for device in facts["devices"]}}
-    return [Entry(value, _(text), why[value]) for value, text in offered if value in why]
+    return [Entry(name, words[name], why[name]) for name in names if name in why]

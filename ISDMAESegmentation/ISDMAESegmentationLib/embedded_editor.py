@@ -57,9 +57,13 @@ class EmbeddedEditor:
             self._editor.uninstallKeyboardShortcuts()
             self._editor.removeViewObservations()
 
+    def edits(self, node: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether it is open on ``node``."""
+        return self._shown and self._editor.segmentationNode() is node
+
     def save_state(self, node: slicer.vtkMRMLSegmentationNode) -> bool:
         """Make the coming change undoable in the editor; False where it is not open on ``node``."""
-        if self._editor is None or not self._shown or self._editor.segmentationNode() is not node:
+        if not self.edits(node):
             return False
         self._editor.saveStateForUndo()
         return True

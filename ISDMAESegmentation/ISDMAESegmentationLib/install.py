@@ -6,7 +6,10 @@ Slicer's own packages (numpy, SimpleITK, scipy) are never named, so they are nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import importlib.metadata
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import qt
@@ -20,6 +23,7 @@ REQUIREMENTS = MODULE_FOLDER / "Resources" / "requirements.txt"
 TRAINING_REQUIREMENTS = MODULE_FOLDER / "Resources" / "requirements-training.txt"
 # What comes with Slicer or with the PyTorch extension is never changed by pip.
 KEPT = ["numpy", "scipy", "SimpleITK", "torch"]
+TORCH = "torch>=2.2"
 WHEELS_SETTING = "ISDMAESegmentation/WheelsFolder"
 
 
@@ -29,19 +33,21 @@ def install_packages() -> None:
     Raises
     ------
     SegmentationError
-        ``old-slicer``, ``no-pytorch-extension``, ``declined`` or ``not-installed``: what happened
-        and what else can be done.
+        ``old-slicer``, ``no-pytorch-extension``, ``old-torch``, ``declined``, ``not-installed`` or
+        ``installing``: what happened and what else can be done.
     """
     packaging = _packaging()
-    if not wheels_folder():
-        _install_torch(packaging)
-    _ensure(packaging, ["torch", *packaging.load_requirements(str(REQUIREMENTS))])
+    with _one_at_a_time():
+        if not wheels_folder():
+            _install_torch(packaging)
+        _ensure(packaging, [TORCH, *packaging.load_requirements(str(REQUIREMENTS))])
 
 
 def install_training_packages() -> None:
     """Install what training needs beyond that, after asking; errors as `install_packages`."""
     packaging = _packaging()
-    _ensure(packaging, packaging.load_requirements(str(TRAINING_REQUIREMENTS)))
+    with _one_at_a_time():
+        _ensure(packaging, packaging.load_requirements(str(TRAINING_REQUIREMENTS)))
 
 
 def training_package_names() -> list[str]:
@@ -57,15 +63,65 @@ def _ensure(packaging, requirements: Sequence) -> None:
     if wheels_folder():
         install_from_wheels(Path(wheels_folder()), [str(one) for one in missing])
     else:
-        _run_pip(
-            lambda: packaging.pip_ensure(
-                missing, skip_packages=KEPT, requester="ISDMAE Segmentation"
+        with _kept_as_they_are() as constraints:
+            _run_pip(
+                lambda: packaging.pip_ensure(
+                    missing, constraints=constraints, requester="ISDMAE Segmentation"
+                )
             )
-        )
     # A package that pip could not get is only a line in its log where others came through.
     absent = ", ".join(str(one) for one in missing if not packaging.pip_check(one))
     if absent:
         raise _not_installed(absent)
+
+
+@contextlib.contextmanager
+def _kept_as_they_are() -> Iterator[str]:
+    """Yield a constraints file that holds the packages of `KEPT` at their installed versions."""
+    lines = []
+    for name in KEPT:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            lines.append(f"{name}=={importlib.metadata.version(name)}\n")
+    with tempfile.TemporaryDirectory(prefix="isdmae-", dir=slicer.app.temporaryPath) as folder:
+        path = Path(folder) / "constraints.txt"
+        path.write_text("".join(lines), encoding="utf-8")
+        yield str(path)
+
+
+_running = False
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Refuse a second installation: Slicer handles clicks while pip runs."""
+    global _running  # noqa: PLW0603 - one Python, one pip
+    if _running:
+        raise refuse(
+            "installing",
+            _("Packages are being installed."),
+            _("Wait until that has ended."),
+        )
+    _running = True
+    try:
+        yield
+    finally:
+        _running = False
+
+
+@contextlib.contextmanager
+def _please_wait(words: str) -> Iterator[None]:
+    """Show that something long is going on, in front of everything that could be clicked."""
+    dialog = qt.QProgressDialog(words, "", 0, 0, slicer.util.mainWindow())
+    dialog.setCancelButton(None)
+    dialog.setWindowTitle("ISDMAE Segmentation")
+    dialog.setWindowModality(qt.Qt.ApplicationModal)
+    dialog.show()
+    slicer.app.processEvents()
+    try:
+        yield
+    finally:
+        dialog.close()
+        dialog.deleteLater()
 
 
 def wheels_folder() -> str:
@@ -99,7 +155,12 @@ def install_from_wheels(folder: Path, names: Sequence[str]) -> None:
     )
     if not slicer.util.confirmOkCancelDisplay(question):
         raise _declined()
-    _run_pip(lambda: packaging.pip_install(["--no-index", "--find-links", str(folder), *names]))
+    with _kept_as_they_are() as constraints:
+        _run_pip(
+            lambda: packaging.pip_install(
+                ["--no-index", "--find-links", str(folder), *names], constraints=constraints
+            )
+        )
 
 
 def _packaging():
@@ -119,8 +180,15 @@ def _packaging():
 
 
 def _install_torch(packaging) -> None:
-    if packaging.pip_check("torch"):
+    if packaging.pip_check(TORCH):
         return
+    if packaging.pip_check("torch"):
+        raise refuse(
+            "old-torch",
+            _("PyTorch {version} is too old.").format(version=importlib.metadata.version("torch")),
+            _("PyTorch Util module > Uninstall PyTorch, restart Slicer, and click again. Or name a"
+              " Python of your own under Advanced."),
+        )  # fmt: skip
     if not hasattr(slicer.modules, "pytorchutils"):
         raise refuse(
             "no-pytorch-extension",
@@ -137,8 +205,9 @@ def _install_torch(packaging) -> None:
     if not slicer.util.confirmOkCancelDisplay(question):
         raise _declined()
     # It asks nothing more, and imports torch into Slicer at its end.
-    _run_pip(lambda: PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False))
-    if not packaging.pip_check("torch"):
+    with _please_wait(_("Installing PyTorch. This takes some minutes.")):
+        _run_pip(lambda: PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False))
+    if not packaging.pip_check(TORCH):
         raise _not_installed("PyTorch")
 
 
@@ -146,9 +215,9 @@ def _run_pip(install: Callable[[], object]) -> None:
     """Turn what pip and the import of a new package raise into words."""
     try:
         install()
-    except RuntimeError as error:
-        raise _declined() from error
     except Exception as error:
+        if isinstance(error, RuntimeError) and "declined" in str(error):
+            raise _declined() from error
         raise _not_installed(str(error)) from error
 
 

@@ -45,7 +45,10 @@ class OneShot:
             self._tell(Answer(None, "", str(error.failure)))
             return
         process = qt.QProcess()
-        process.setProcessEnvironment(command.environment())
+        environment = command.environment()
+        # PythonSlicer is a launcher, and killing it leaves the Python that it has started.
+        environment.insert("ISDMAE_END_WITH_STDIN", "1")
+        process.setProcessEnvironment(environment)
         process.setWorkingDirectory(str(MODULE_FOLDER))
         process.connect("finished(int,QProcess::ExitStatus)", self._on_finished)
         process.connect("errorOccurred(QProcess::ProcessError)", self._on_error)

@@ -8,13 +8,7 @@ import qt
 from slicer.i18n import tr as _
 
 # Row and column, so that each reconstruction lies below the picture that it was made from.
-PLACES = (
-    (0, 0, "original"),
-    (0, 1, "blocks hidden"),
-    (0, 2, "intensities hidden"),
-    (1, 1, "drawn from it"),
-    (1, 2, "drawn from it"),
-)
+PLACES = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2))
 SIDE_PX = 100
 
 
@@ -25,8 +19,15 @@ class PreviewTiles:
         self._area = area
         self._tiles: list[qt.QLabel] = []
         grid = area.layout()
-        for row, column, caption in PLACES:
-            tile, words = qt.QLabel(), qt.QLabel(_(caption))
+        captions = (
+            _("original"),
+            _("blocks hidden"),
+            _("intensities hidden"),
+            _("drawn from it"),
+            _("drawn from it"),
+        )
+        for (row, column), caption in zip(PLACES, captions, strict=True):
+            tile, words = qt.QLabel(), qt.QLabel(caption)
             tile.setFixedSize(SIDE_PX, SIDE_PX)
             grid.addWidget(tile, 2 * row, column)
             grid.addWidget(words, 2 * row + 1, column)

@@ -15,9 +15,9 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .failure import Failure
+from .failure import Failure, refuse
 from .models import locate
-from .scene_segmentation import Labels, fill, output_node
+from .scene_segmentation import Labels, check_output, fill, output_node
 from .scene_volume import check_volume, points_in_file, region_of_interest, write_volume
 from .worker_client import Listener, WorkerClient
 
@@ -74,12 +74,13 @@ class Run:
         before_fill: Callable[[slicer.vtkMRMLSegmentationNode], None] | None = None,
     ) -> None:
         check_volume(request.volume)
+        check_output(request.segmentation, request.volume)
         self._client, self._listener = client, listener
         self._before_fill = before_fill or (lambda node: None)
         self._volume_id = request.volume.GetID()
         segmentation = request.segmentation
         self._segmentation_id = None if segmentation is None else segmentation.GetID()
-        self._folder = Path(tempfile.mkdtemp(prefix="isdmae-", dir=slicer.app.temporaryPath))
+        self._folder = _temporary_folder()
         self._observers: list[int] = []
         try:
             client.predict(self._job(request), Listener(self._progress, self._done, self._failed))
@@ -183,3 +184,18 @@ class Run:
             slicer.mrmlScene.RemoveObserver(tag)
         self._observers = []
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _temporary_folder() -> Path:
+    """Make a folder of our own in Slicer's temporary one, which a clean-up may have removed."""
+    try:
+        Path(slicer.app.temporaryPath).mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="isdmae-", dir=slicer.app.temporaryPath))
+    except OSError as error:
+        raise refuse(
+            "not-written",
+            _("The CT could not be handed to the worker: {error}.").format(
+                error=error.strerror or error
+            ),
+            _("Free some disk space, or choose another temporary folder in Slicer's settings."),
+        ) from error

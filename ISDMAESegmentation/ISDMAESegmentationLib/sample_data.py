@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from .failure import refuse
+from .failure import SegmentationError, refuse
 from .one_shot import Answer, OneShot
 from .waiting import wait_for
 from .worker_command import MODULE_FOLDER, worker_command
@@ -26,7 +26,7 @@ def register() -> None:
         category="ISDMAESegmentation",
         sampleName=SAMPLE_NAME,
         thumbnailFileName=str(MODULE_FOLDER / "Resources" / "Icons" / f"{SAMPLE_NAME}.png"),
-        customDownloader=lambda source: make_synthetic_chest(),
+        customDownloader=_on_sample_button,
         uris=[],
         fileNames=[],
         nodeNames=[],
@@ -34,6 +34,16 @@ def register() -> None:
         loadFileTypes=[],
         checksums=[],
     )
+
+
+def _on_sample_button(_source: object) -> None:
+    """Make the sample and show it; the Sample Data module would only print what went wrong."""
+    try:
+        node = make_synthetic_chest()
+    except SegmentationError as error:
+        slicer.util.errorDisplay(str(error))
+        return
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
 
 
 def make_synthetic_chest() -> slicer.vtkMRMLScalarVolumeNode:
@@ -47,13 +57,14 @@ def make_synthetic_chest() -> slicer.vtkMRMLScalarVolumeNode:
     with tempfile.TemporaryDirectory(prefix="isdmae-", dir=slicer.app.temporaryPath) as folder:
         path = Path(folder) / "chest.nrrd"
         answer = _run_and_wait(["-m", "isdmae", "phantom", str(path)])
-        if answer.code != 0:
+        if answer.code != 0 or not path.is_file():
+            lines = answer.errors.strip().splitlines() or ["?"]
             raise refuse(
                 "no-sample",
                 _("The synthetic chest could not be made: {reason}.").format(
-                    reason=answer.errors.strip().splitlines()[-1] if answer.errors.strip() else "?"
+                    reason=lines[-1].rstrip(".")
                 ),
-                _("Open ISDMAE Segmentation > Advanced and check the worker's Python."),
+                _("Open Chest CT Segmentation (ISD-MAE) > Advanced and check the worker's Python."),
             )
         return _load(path)
 

@@ -7,6 +7,7 @@ The layout is nnU-Net's: ``imagesTr/case-01_0000.nrrd``, ``labelsTr/case-01.nrrd
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ import vtk
 from slicer.i18n import tr as _
 
 from .failure import Failure, SegmentationError, refuse
-from .scene_volume import check_volume, write_volume
+from .scene_volume import check_volume, scene_cts, write_volume
+
+log = logging.getLogger(__name__)
 
 DATASET_NAME = "dataset.json"
 
@@ -43,10 +46,10 @@ class ScenePair:
 def find_pairs() -> list[ScenePair]:
     """Return every segmentation of the scene that has segments and knows its CT."""
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    pairs = []
+    cts, pairs = scene_cts(), []
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         volume = node.GetNodeReference(role)
-        if isinstance(volume, slicer.vtkMRMLScalarVolumeNode):
+        if volume in cts:
             pair = ScenePair(volume, node)
             pairs += [pair] if pair.segments() else []
     return pairs
@@ -54,9 +57,7 @@ def find_pairs() -> list[ScenePair]:
 
 def find_volumes() -> list[ScenePair]:
     """Return every CT of the scene, alone: pre-training needs no labels."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    alone = [node for node in nodes if not node.IsA("vtkMRMLLabelMapVolumeNode")]
-    return [ScenePair(node, None) for node in alone if node.GetImageData() is not None]
+    return [ScenePair(node, None) for node in scene_cts() if node.GetImageData() is not None]
 
 
 def shared_names(pairs: Sequence[ScenePair]) -> list[str]:
@@ -122,6 +123,16 @@ class PairExport:
         except OSError as error:
             self._parts = None
             self._failed(_not_written(self._folder, error))
+        except Exception:  # what Slicer raises of a node that is gone has no class of its own
+            log.exception("the scene could not be written")
+            self._parts = None
+            self._failed(
+                Failure(
+                    "scene-changed",
+                    _("A CT or segmentation was changed or removed while it was written."),
+                    _("Start again."),
+                )
+            )
         else:
             self._finished += 1
             self._progress(self._finished, self._total)

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
 
+from .failure import refuse
 from .scene_volume import ijk_to_ras
 
 REPORT_ATTRIBUTE = "ISDMAE.report"
@@ -25,6 +27,29 @@ class Labels:
     offset_ijk: tuple[int, int, int]
 
 
+def check_output(
+    node: slicer.vtkMRMLSegmentationNode | None, ct: slicer.vtkMRMLScalarVolumeNode
+) -> None:
+    """Refuse a segmentation whose own segments would suffer, before anything is started.
+
+    Raises
+    ------
+    SegmentationError
+        ``not-voxels`` where its segments are surfaces or contours, which would lose detail as
+        voxels; ``other-transform`` where it lies elsewhere than ``ct``.
+    """
+    if node is None or node.GetSegmentation().GetNumberOfSegments() == 0:
+        return
+    anew = _("Choose 'Create new segmentation'.")
+    if node.GetSegmentation().GetSourceRepresentationName() != _labelmap_name():
+        words = _("'{name}' holds surfaces or contours, not voxels.").format(name=node.GetName())
+        raise refuse("not-voxels", words, anew)
+    if node.GetParentTransformNode() is not ct.GetParentTransformNode():
+        words = _("'{name}' lies under another transform than the CT.").format(name=node.GetName())
+        remedy = _("Put both under the same transform (Transforms module). Or: {anew}")
+        raise refuse("other-transform", words, remedy.format(anew=anew))
+
+
 def output_node(
     ct: slicer.vtkMRMLScalarVolumeNode,
     node: slicer.vtkMRMLSegmentationNode | None,
@@ -33,7 +58,7 @@ def output_node(
     """Return ``node``, or a new one named after ``ct`` and ``what``, ready to take segments.
 
     It has a display node, the CT's geometry and transform, and stands beside the CT in the subject
-    hierarchy. An existing node keeps its place there.
+    hierarchy. An existing node keeps its place there, and was checked by `check_output`.
     """
     new = node is None
     if node is None:
@@ -41,7 +66,9 @@ def output_node(
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(ct)
-    node.SetAndObserveTransformNodeID(ct.GetTransformNodeID())
+    if node.GetSegmentation().GetNumberOfSegments() == 0:
+        node.GetSegmentation().SetSourceRepresentationName(_labelmap_name())
+        node.SetAndObserveTransformNodeID(ct.GetTransformNodeID())
     if new:
         _place_beside(node, ct)
     return node
@@ -116,7 +143,11 @@ def stored_report(node: slicer.vtkMRMLSegmentationNode | None) -> dict[str, Any]
         report = json.loads(text) if text else None
     except ValueError:
         return None
-    return report if isinstance(report, dict) and "segments" in report else None
+    segments = report.get("segments") if isinstance(report, dict) else None
+    known = isinstance(segments, list) and all(
+        isinstance(entry, dict) and "id" in entry for entry in segments
+    )
+    return report if known else None
 
 
 def _surface_name() -> str:
@@ -161,5 +192,5 @@ def _put_segment(
     segment.SetTag(MODEL_TAG, model)
     segment.SetLabelValue(entry["value"])
     segment.AddRepresentation(_labelmap_name(), image)
-    if new:
-        segmentation.AddSegment(segment, entry["id"])
+    if new and not segmentation.AddSegment(segment, entry["id"]):
+        raise RuntimeError(entry["name"])

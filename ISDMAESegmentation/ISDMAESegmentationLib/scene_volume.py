@@ -50,6 +50,15 @@ def check_volume(volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         )
 
 
+def scene_cts() -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """Return the scene's volumes that can be CTs: label maps, colour images and hidden are not."""
+    return [
+        node
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+    ]
+
+
 def write_volume(volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
     """Write the CT as uncompressed NRRD in its own space, without touching the node.
 
@@ -80,6 +89,15 @@ def ijk_to_ras(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
+def surround(volume: slicer.vtkMRMLScalarVolumeNode, roi: slicer.vtkMRMLMarkupsROINode) -> None:
+    """Make a new region as large as the CT, for the user to shrink by its handles."""
+    bounds = np.zeros(6)
+    volume.GetRASBounds(bounds)
+    low, high = bounds[0::2], bounds[1::2]
+    roi.SetCenterWorld((low + high) / 2)
+    roi.SetSize(high - low)
+
+
 def region_of_interest(
     roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode
 ) -> dict[str, Any]:
@@ -97,7 +115,7 @@ def region_of_interest(
         raise refuse(
             "empty-region",
             _("The region of interest has not been drawn yet."),
-            _("Place it in a slice view first, or clear the field."),
+            _("Choose 'Create new' in its field: a box round the CT, to shrink by its handles."),
         )
     to_local = np.linalg.inv(_parent_to_world(volume))
     world_axes = slicer.util.arrayFromVTKMatrix(roi.GetObjectToWorldMatrix())[:3, :3]

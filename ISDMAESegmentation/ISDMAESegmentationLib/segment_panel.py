@@ -21,12 +21,10 @@ from .points_row import PointsRow
 from .result_table import ResultTable
 from .run import Run, RunListener, RunRequest
 from .scene_segmentation import stored_report
+from .scene_volume import surround
 from .segmentation_logic import SegmentationLogic, run_facts
-from .text import stage_in_words, time_left
+from .text import DOUBLE_CLICK_S, failure_style, stage_in_words, time_left
 from .undo import RunUndo
-
-# The second click of a double click must not cancel what the first one began.
-DOUBLE_CLICK_S = 0.4
 
 
 class SegmentPanel:
@@ -57,6 +55,7 @@ class SegmentPanel:
         self._devices = ValueCombo(ui.deviceCombo, self._choose_device)
         ui.segmentButton.connect("clicked(bool)", self._on_segment)
         ui.editButton.connect("toggled(bool)", self._on_edit)
+        ui.regionSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._on_new_region)
         ui.reportButton.connect("toggled(bool)", self._on_report)
         ui.undoButton.connect("clicked(bool)", self._on_undo)
         _prepare_report_table(ui.reportTable)
@@ -152,7 +151,7 @@ class SegmentPanel:
         label.text = str(message)
         failed = isinstance(message, Failure) and message.code != "cancelled"
         label.toolTip = _("Error code: {code}").format(code=message.code) if failed else ""
-        label.setStyleSheet("color: #b3261e;" if failed else "")
+        label.setStyleSheet(failure_style(label) if failed else "")
         label.setVisible(bool(label.text))
 
     # A run
@@ -169,21 +168,21 @@ class SegmentPanel:
         self._begin(force=False)
 
     def _begin(self, *, force: bool) -> None:
-        parameters = self._parameters
-        if parameters is None:
-            return
-        request = RunRequest(
-            parameters.volume,
-            parameters.model,
-            parameters.device,
-            parameters.segmentation,
-            parameters.region,
-            force,
-            parameters.points if models.needs_points(parameters.model) else None,
-        )
         listener = RunListener(self._on_progress, self._on_done, self._on_failed)
         try:
             self._make_ready()
+            parameters = self._parameters  # not before: the scene may have changed meanwhile
+            if parameters is None:
+                return
+            request = RunRequest(
+                parameters.volume,
+                parameters.model,
+                parameters.device,
+                parameters.segmentation,
+                parameters.region,
+                force,
+                parameters.points if models.needs_points(parameters.model) else None,
+            )
             self._run = self._logic.start(request, listener, self._before_fill)
         except SegmentationError as error:
             self._message = error.failure
@@ -200,11 +199,14 @@ class SegmentPanel:
         bar.setFormat(f"{words}, {left}" if left else words)
 
     def _before_fill(self, node: slicer.vtkMRMLSegmentationNode) -> None:
-        if not self._editor.save_state(node):
+        if self._editor.save_state(node):
+            self._undo.forget()
+        else:
             self._undo.save(node)
 
     def _on_done(self, node: slicer.vtkMRMLSegmentationNode, report: dict[str, Any]) -> None:
         self._run = None
+        self._undo.watch(node, self.refresh)
         seconds = sum(report["seconds"].values())
         notices = " ".join(
             f"{notice['message']} {notice['remedy']}" for notice in report["notices"]
@@ -237,10 +239,13 @@ class SegmentPanel:
         self._ui.undoButton.toolTip = (
             _("Bring back the segments as they were before the last run.")
             if self._undo.possible(node)
-            else _("There is nothing to take back.")
+            else _("There is no last run to take back, or the segments were changed since.")
         )
         if report is None:
             self._ui.reportButton.setChecked(False)
+            self._ui.editButton.setChecked(False)
+        elif self._editor.shown and not self._editor.edits(node):
+            self._editor.show(node, self._parameters.volume)
         _fill_report_table(self._ui.reportTable, report)
         self._ui.reportTable.setVisible(report is not None and self._ui.reportButton.checked)
 
@@ -268,6 +273,10 @@ class SegmentPanel:
             self._parameters.model = value
             self._message = ""  # it spoke of another model
             self.refresh()
+
+    def _on_new_region(self, roi: slicer.vtkMRMLMarkupsROINode) -> None:
+        if self._parameters is not None and self._parameters.volume is not None:
+            surround(self._parameters.volume, roi)
 
     def _choose_device(self, value: str) -> None:
         if self._parameters is not None:

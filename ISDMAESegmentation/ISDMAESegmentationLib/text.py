@@ -1,22 +1,32 @@
-"""Words for numbers."""
+"""Words for numbers and stages, and what else all sections show alike."""
 
 from __future__ import annotations
 
+import qt
 from slicer.i18n import tr as _
 
-STAGES = {
-    "load model": "Loading the model",
-    "read": "Reading the CT",
-    "segment": "Finding structures",
-    "clean": "Cleaning the result",
-    "write": "Handing the result over",
-    "done": "Handing the result over",
-}
+# The second click of a double click must not cancel what the first one began.
+DOUBLE_CLICK_S = 0.4
 
 
 def stage_in_words(stage: str) -> str:
     """Return the worker's stage as the panel shows it."""
-    return _(STAGES.get(stage, stage))
+    # Each text stands in _() itself: that is where the translators' tool looks.
+    words = {
+        "load model": _("Loading the model"),
+        "read": _("Reading the CT"),
+        "segment": _("Finding structures"),
+        "clean": _("Cleaning the result"),
+        "write": _("Handing the result over"),
+        "done": _("Handing the result over"),
+    }
+    return words.get(stage, stage)
+
+
+def failure_style(label: qt.QLabel) -> str:
+    """Return the style sheet of a failure: a red that can be read on light and on dark styles."""
+    dark = label.palette.color(qt.QPalette.Window).lightness() < 128
+    return f"color: {'#ff8a80' if dark else '#b3261e'};"
 
 
 def time_left(seconds: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from .loss_plot import LossPlot
 from .parameter_node import ParameterNode
 from .preview_tiles import PreviewTiles
 from .scene_pairs import PairExport
-from .text import time_left
+from .text import DOUBLE_CLICK_S, failure_style, time_left
 from .training_client import TrainingClient, TrainingListener
 from .training_command import PRETRAIN, TrainingRequest
 from .training_form import TrainingForm
@@ -51,7 +52,7 @@ class TrainingPanel:
         self._choices: dict[str, Any] = {}
         self._message: Failure | str = ""
         self._notices: list[str] = []
-        self._words = ""
+        self._words, self._stop_clicked = "", 0.0
         self._new_model = ""
         self._timer = qt.QTimer()
         self._timer.setInterval(PLOT_MS)
@@ -134,7 +135,7 @@ class TrainingPanel:
         label.text = " ".join([str(message), *self._notices]).strip()
         failed = isinstance(message, Failure) and message.code not in ("stopped", "scene-closed")
         label.toolTip = _("Error code: {code}").format(code=message.code) if failed else ""
-        label.setStyleSheet("color: #b3261e;" if failed else "")
+        label.setStyleSheet(failure_style(label) if failed else "")
         label.setVisible(bool(label.text))
 
     # What the user does
@@ -161,6 +162,8 @@ class TrainingPanel:
         self._message, self._notices = "", []
         try:
             self._make_ready()
+            if self._parameters is None:  # the scene was closed meanwhile
+                return
             self._clear()
             self._request, self._choices = self._form.request(), self._form.choices()
             if self._form.from_scene and not self._form.exported():
@@ -213,6 +216,9 @@ class TrainingPanel:
         if self._export is not None:
             self._end(Failure("stopped", _("Nothing was trained."), ""))
             return
+        if self.client.stopping and time.monotonic() - self._stop_clicked < DOUBLE_CLICK_S:
+            return
+        self._stop_clicked = time.monotonic()
         self.client.stop()
         if self.client.stopping:
             self._message = _("It ends after this step, with a checkpoint.")

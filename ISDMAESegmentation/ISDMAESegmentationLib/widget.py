@@ -14,6 +14,7 @@ from .batch_panel import BatchPanel
 from .environment_check import Environment
 from .install import install_training_packages
 from .parameter_node import ParameterNode
+from .scene_volume import scene_cts
 from .segment_panel import SegmentPanel
 from .segmentation_logic import SegmentationLogic
 from .training_panel import TrainingPanel
@@ -30,7 +31,8 @@ class Panel(VTKObservationMixin):
     ui : object
         The widgets of ISDMAESegmentation.ui by name.
     parameters_of_scene : callable
-        Returns the scene's ``ParameterNode``.
+        Returns the scene's ``ParameterNode``. It is asked once a scene: what observes it cannot
+        all be disconnected again.
     """
 
     def __init__(self, ui: Any, parameters_of_scene: Any) -> None:
@@ -69,7 +71,6 @@ class Panel(VTKObservationMixin):
         """Another module is shown; a run goes on and its result is waiting at the return."""
         self._entered = False
         self.segment.leave()
-        self._unbind()
 
     def close(self) -> None:
         """The panel goes away: nothing of ours lives on."""
@@ -83,14 +84,19 @@ class Panel(VTKObservationMixin):
 
     def bind(self) -> None:
         """Bind to the scene's parameter node and propose the first CT where none is chosen."""
+        if self._bound is not None:
+            self._propose_ct(self._bound)
+            return
         parameters = self._parameters_of_scene()
+        self._propose_ct(parameters)
+        self._set_parameters(parameters)
+
+    @staticmethod
+    def _propose_ct(parameters: ParameterNode) -> None:
         if parameters.volume is None:
-            # Label maps are scalar volumes, too.
-            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            cts = [one for one in volumes if one.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            cts = scene_cts()
             if cts:
                 parameters.volume = cts[0]
-        self._set_parameters(parameters)
 
     def _set_parameters(self, parameters: ParameterNode | None) -> None:
         self._unbind()
@@ -136,6 +142,8 @@ class Panel(VTKObservationMixin):
             self.bind()
 
     def _on_scene_end_import(self, _caller: object, _event: str) -> None:
+        # The wrapper does not see nodes that came with the scene: a new one does.
+        self._set_parameters(None)
         if self._entered:
             self.bind()
 

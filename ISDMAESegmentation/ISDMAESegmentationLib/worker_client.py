@@ -14,6 +14,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from .environment_check import explain
 from .failure import Failure, SegmentationError, refuse
 from .json_lines import JsonLines
 from .process_tree import kill_tree
@@ -219,13 +220,17 @@ class WorkerClient:
         killed = status == qt.QProcess.CrashExit
         self._note(f"worker ended, code {code}{', killed or crashed' if killed else ''}")
         last = next((line for line in reversed(self._errors.splitlines()) if line.strip()), "")
-        self._fail(
-            "worker-crashed",
-            _("The worker process ended unexpectedly (code {code}). {last}").format(
-                code=code, last=last
-            ),
-            _("Click Segment to start it again; Advanced shows its log."),
-        )
+        if "No module named" in last:
+            failure = explain(last)
+            self._fail(failure.code, failure.message, failure.remedy)
+        else:
+            self._fail(
+                "worker-crashed",
+                _("The worker process ended unexpectedly (code {code}). {last}").format(
+                    code=code, last=last
+                ),
+                _("Click Segment to start it again; Advanced shows its log."),
+            )
         self._state_changed()
 
     def _on_process_error(self, error: int) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -29,12 +30,17 @@ from .errors import (
 )
 from .progress import PROGRESS, log_to_stderr, print_line
 
+END_WITH_STDIN = "ISDMAE_END_WITH_STDIN"
+"""Environment variable: set, a command ends when its standard input does."""
+
 log = logging.getLogger("isdmae")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     log_to_stderr()
+    if os.environ.get(END_WITH_STDIN):
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     given = sys.argv[1:] if arguments is None else arguments
     options = build_parser().parse_args([_shield_minus(argument) for argument in given])
     try:
@@ -58,6 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "This is a defect of isdmae %s; please report it with this text.", __version__
         )
         return EXIT_DEFECT
+
+
+def _end_with_stdin() -> None:
+    """End this process when whoever started it closes our standard input, or is gone.
+
+    A launcher may stand between the two, so that killing what was started is not enough.
+    """
+    # Not sys.stdin: its lock, held by this thread, would be fatal at the end of the interpreter.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os._exit(EXIT_CANCELLED)
 
 
 def _shield_minus(argument: str) -> str:

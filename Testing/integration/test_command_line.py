@@ -24,6 +24,7 @@ from isdmae.job import PredictJob, Runner
 from isdmae.phantom import Phantom
 from isdmae.schema import from_plain
 from isdmae.volume import Volume
+from panel_under_test import is_alive
 from tiny_model import write_point_bundle
 
 
@@ -447,3 +448,30 @@ def test_help_does_not_wait_for_torch() -> None:
         "sys.exit('torch' in sys.modules or 'SimpleITK' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_command_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    """Killing a launcher leaves what it has started, as with Slicer's own Python."""
+    target = tmp_path / "chest.nrrd"
+    launcher = tmp_path / "launcher.py"
+    launcher.write_text(
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'isdmae', 'phantom', sys.argv[1]])\n"
+        "print(child.pid, flush=True)\n"
+        "child.wait()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(launcher), str(target)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "ISDMAE_END_WITH_STDIN": "1"},
+    )
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 30
+    while is_alive(pid):
+        assert time.monotonic() < end, "it outlives its master"
+        time.sleep(0.05)
+    assert not target.exists()

@@ -20,6 +20,7 @@ class ctkPathLineEdit(qt.QWidget):
 
     Dirs, Drives, Files, NoSymLinks = 0x1, 0x4, 0x2, 0x8
     Readable, Writable, Executable, Hidden = 0x10, 0x20, 0x40, 0x100
+    AdjustToContents, AdjustToContentsOnFirstShow, AdjustToMinimumContentsLength = 0, 1, 2
 
     def __init__(self, parent: qt.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -34,6 +35,21 @@ class ctkPathLineEdit(qt.QWidget):
         layout.addWidget(self._browse_button)
         self._edit.editTextChanged.connect(self._changed)
         self._browse_button.clicked.connect(lambda: self.browse())
+
+    def _take_width(self) -> None:
+        """By default at least as wide as the whole path, as CTK's: it widens a panel."""
+        metrics = self._edit.fontMetrics()
+        if self.minimumContentsLength:
+            text = self.minimumContentsLength * metrics.horizontalAdvance("X")
+        elif self.sizeAdjustPolicy == self.AdjustToMinimumContentsLength:
+            text = 0
+        else:
+            text = metrics.boundingRect(self._edit.currentText).width() + 8
+        self._edit.setMinimumWidth(text + 30)
+
+    def showEvent(self, event: qt.QShowEvent) -> None:
+        """Properties were set meanwhile."""
+        self._take_width()
 
     def _changed(self, text: str) -> None:
         was_valid = self.__dict__.get("_valid", False)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from isdmae.bundle import Bundle
@@ -134,14 +137,17 @@ def test_a_pip_that_fails_is_said_in_words(
     from ISDMAESegmentationLib import install
     from ISDMAESegmentationLib.failure import SegmentationError
 
-    def ensure(requirements: list[object], **_: object) -> None:
+    def ensure(requirements: list[object], constraints: str, **_: object) -> None:
+        pinned = Path(constraints).read_text(encoding="utf-8")
+        assert f"numpy=={np.__version__}\n" in pinned
+        assert f"torch=={importlib.metadata.version('torch')}\n" in pinned
         assert [str(one).partition(">")[0] for one in requirements] == ["safetensors"]
         if pip == "fails":
             raise subprocess.CalledProcessError(1, "pip install")
         if pip == "is declined":
             raise RuntimeError("User declined package installation")
 
-    monkeypatch.setattr(slicer.packaging, "pip_check", lambda one: str(one) == "torch")
+    monkeypatch.setattr(slicer.packaging, "pip_check", lambda one: str(one) == install.TORCH)
     monkeypatch.setattr(slicer.packaging, "pip_ensure", ensure)
     expected = {
         "fails": "could not be installed: .*pip install",
@@ -160,13 +166,59 @@ def test_wheels_are_used_where_only_a_small_package_is_missing(
     from ISDMAESegmentationLib import install
 
     calls: list[list[str]] = []
-    monkeypatch.setattr(slicer.packaging, "pip_check", lambda one: str(one) == "torch" or calls)
-    monkeypatch.setattr(slicer.packaging, "pip_install", calls.append)
+    monkeypatch.setattr(
+        slicer.packaging, "pip_check", lambda one: str(one) == install.TORCH or calls
+    )
+    monkeypatch.setattr(
+        slicer.packaging, "pip_install", lambda names, constraints: calls.append(names)
+    )
     (tmp_path / "safetensors-1.whl").write_text("")
     install.choose_wheels_folder(str(tmp_path))
     panel.harness.recorded.answers.append(True)
     install.install_packages()
     assert calls == [["--no-index", "--find-links", str(tmp_path), "safetensors>=0.4.3"]]
+
+
+def test_an_old_pytorch_is_named(panel: PanelUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
+    from ISDMAESegmentationLib import install
+    from ISDMAESegmentationLib.failure import SegmentationError
+
+    monkeypatch.setattr(slicer.packaging, "pip_check", lambda one: str(one) == "torch")
+    version = importlib.metadata.version("torch")
+    with pytest.raises(SegmentationError, match=f"{re.escape(version)} is too old.*Uninstall"):
+        install.install_packages()
+
+
+def test_while_packages_are_installed_nothing_else_begins(
+    panel: PanelUnderTest, monkeypatch: pytest.MonkeyPatch, ct: Any
+) -> None:
+    """Slicer handles clicks while pip runs: the second one is refused, and the scene may change."""
+    import slicer
+
+    from ISDMAESegmentationLib import install
+    from ISDMAESegmentationLib.environment_check import Environment, explain
+
+    seen: list[str] = []
+
+    def pip(requirements: list[object], **_: object) -> None:
+        panel.ui.segmentButton.click()
+        seen.append(panel.status)
+        slicer.mrmlScene.RemoveNode(ct)
+        monkeypatch.setattr(slicer.packaging, "pip_check", lambda one: True)
+
+    panel.ui.volumeSelector.setCurrentNode(ct)
+    monkeypatch.setattr(slicer.packaging, "pip_check", lambda one: str(one) == install.TORCH)
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", pip)
+    missing = Environment(None, explain("ModuleNotFoundError: No module named 'safetensors'"))
+    panel.panel.advanced._environment = missing
+    monkeypatch.setattr("ISDMAESegmentationLib.advanced_panel.named_python", lambda: "")
+    monkeypatch.setattr(panel.panel.advanced, "_take_python", lambda: False)
+    panel.ui.segmentButton.click()
+    assert seen == ["Packages are being installed. Wait until that has ended."]
+    assert not panel.running
+    assert panel.status.startswith("No CT is chosen.")
 
 
 def test_a_python_that_is_cleared_is_not_used_any_more(panel: PanelUnderTest, ct: Any) -> None:

@@ -216,6 +216,9 @@ def test_a_second_click_on_stop_ends_it_at_once(train: PanelUnderTest, folder: P
     pid = training(train).client.pid
     os.kill(pid, signal.SIGSTOP)  # a step that does not come to its end
     train.ui.trainStopButton.click()
+    train.ui.trainStopButton.click()
+    assert training(train).client.stopping, "the second of a double click is no second thought"
+    train.harness.spin(0.5)
     begun = time.monotonic()
     train.ui.trainStopButton.click()
     assert not training(train).running
@@ -287,6 +290,28 @@ def test_the_section_says_what_is_missing(train: PanelUnderTest, tmp_path: Path)
     assert reason() == "Your own recipe does not exist."
 
 
+def test_a_segmentation_removed_while_it_is_written_is_said(
+    train: PanelUnderTest, ct: Any, tmp_path: Path
+) -> None:
+    import slicer
+
+    from ISDMAESegmentationLib.scene_pairs import PairExport, find_pairs
+
+    node = train.segment(ct)
+    failures: list[Any] = []
+
+    def remove(done: int, total: int) -> None:
+        if done == 1:
+            slicer.mrmlScene.RemoveNode(node)
+
+    export = PairExport(
+        find_pairs(), ["left lung"], tmp_path / "data", remove, lambda: None, failures.append
+    )
+    export.start()
+    train.wait(lambda: failures)
+    assert failures[0].code == "scene-changed"
+
+
 def test_labels_that_no_segmentation_has_are_named(
     train: PanelUnderTest, small_phantom: Phantom
 ) -> None:
@@ -330,7 +355,8 @@ def test_packages_for_training_are_asked_for(
     asked: dict[str, Any] = {}
 
     def decline(requirements: list[Any], **options: Any) -> None:
-        asked.update(options, names=[str(one) for one in requirements])
+        pinned = Path(options["constraints"]).read_text(encoding="utf-8").splitlines()
+        asked.update(pinned=pinned, names=[str(one) for one in requirements])
         raise RuntimeError("The user declined.")
 
     monkeypatch.setattr(slicer.packaging, "pip_check", lambda requirement: False)
@@ -340,4 +366,5 @@ def test_packages_for_training_are_asked_for(
     assert [name.split(">")[0] for name in asked["names"]] == [
         "blosc2", "opencv-python-headless", "pyyaml", "tqdm", "tyro"
     ]  # fmt: skip
-    assert {"numpy", "SimpleITK", "scipy", "torch"} <= set(asked["skip_packages"])
+    kept = [line.partition("==")[0] for line in asked["pinned"]]
+    assert kept == ["numpy", "scipy", "SimpleITK", "torch"]

@@ -28,6 +28,8 @@ ALLOWED = {
     # Names of its own, from a table of its own: `from isdmae import segment`.
     ("isdmae/__init__.py", "importlib"),
     ("isdmae/__init__.py", "import_module"),
+    # Of installed packages the versions: importlib.metadata imports nothing.
+    ("ISDMAESegmentationLib/install.py", "importlib"),
     # taskkill on Windows, with a number as its only argument.
     ("ISDMAESegmentationLib/process_tree.py", "subprocess"),
 }

@@ -16,7 +16,7 @@ MAKERS = {
 # Most codes are hyphenated, which tells them from options and file names.
 CODE = re.compile(
     r"`([a-z0-9]+(?:-[a-z0-9]+)+"
-    r"|busy|cancelled|declined|diverged|exists|gap|oblique|padding|stopped)`"
+    r"|busy|cancelled|declined|diverged|exists|gap|installing|oblique|padding|stopped)`"
 )
 # Said by the loop itself, without one of the makers.
 OTHERS = {"defect"}
