@@ -6,6 +6,7 @@ import numpy as np
 
 from .checks import Notice
 from .labels import LEFT, RIGHT, Label
+from .parts import bounding_box
 from .volume import Array, Volume
 
 
@@ -62,11 +63,13 @@ def result_notices(labelmap: Volume, labels: tuple[Label, ...]) -> list[Notice]:
                 "Swap the sides if the picture is mirrored.",
             )
         ]
-    centres = {
-        label.modifier: float(np.mean(np.nonzero((labelmap.array == label.value).any((0, 1)))[0]))
+    part = labelmap.array[bounding_box(labelmap.array)]
+    columns = {
+        label.modifier: np.flatnonzero((part == label.value).any(axis=0).any(axis=0))
         for label in labels
-        if label.modifier in (LEFT, RIGHT) and (labelmap.array == label.value).any()
+        if label.modifier in (LEFT, RIGHT)
     }
+    centres = {side: float(places.mean()) for side, places in columns.items() if len(places)}
     if len(centres) == 2 and centres[LEFT] <= centres[RIGHT]:
         return [
             Notice(

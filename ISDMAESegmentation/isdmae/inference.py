@@ -225,14 +225,16 @@ class Predictor:
                     cleaned.array, surroundings, structures, around.bundle.info.labels
                 )
             diameters = longest_diameter_mm(cleaned.array, cleaned.spacing_mm) if points else {}
+            labelmap = volume.with_array(back)
+            volumes = volumes_ml(labelmap, structures)
+            of_result = at_points if points else result_notices(cleaned, structures)
         if stop is not None and stop():
             raise Cancelled()
-        labelmap = volume.with_array(back)
         report("clean", 1.0)
         return Segmentation(
             labelmap=labelmap,
             labels=structures,
-            volumes_ml=volumes_ml(labelmap, structures),
+            volumes_ml=volumes,
             shares=shares,
             diameters_mm={
                 label.name: diameters[label.value]
@@ -241,11 +243,7 @@ class Predictor:
             },
             status="done" if back.any() else "empty",
             bundle=self.bundle,
-            notices=(
-                *notices,
-                *left_out,
-                *(at_points if points else result_notices(cleaned, structures)),
-            ),
+            notices=(*notices, *left_out, *of_result),
             seconds={stage: round(spent, 3) for stage, spent in watch.seconds.items()},
             device=self.device,
             precision=str(self.network.dtype).removeprefix("torch."),

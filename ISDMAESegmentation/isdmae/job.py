@@ -21,8 +21,8 @@ from .errors import Cancelled, InputError
 from .inference import Predictor, Segmentation
 from .io import ReadResult, read, write_labelmap
 from .labelmap_file import VOLUME_SUFFIXES, refuse_suffix
+from .parts import bounding_box
 from .points import Point
-from .postprocess import bounding_box
 from .region import Region
 from .schema import to_plain
 from .views import View

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 
 from .labels import Label
+from .parts import Parts, bounding_box, connect
 from .volume import Array, Volume
 
 
@@ -83,15 +83,21 @@ def clean(
     """
     if not labelmap.array.any():
         return labelmap, CleaningCounts()
-    labels = np.array(labelmap.array)
-    box = bounding_box(labels)
-    part = labels[box]
-    looked_at = slices or len(labels)
+    box = bounding_box(labelmap.array)
+    parts = Parts.of(np.ascontiguousarray(labelmap.array[box]))
+    looked_at = slices or len(labelmap.array)
     smallest = smallest_voxels(labelmap, config, looked_at)
     thinnest = fewest_slices(labelmap, config, looked_at)
-    moved, removed = _settle_specks(part, smallest, thinnest)
-    filled = _fill_holes(part, smallest) if config.fill_holes else 0
-    return labelmap.with_array(labels), CleaningCounts(moved=moved, removed=removed, filled=filled)
+    values = parts.values.copy()
+    moved, removed = _settle_specks(parts, values, smallest, thinnest)
+    filled = _fill_holes(parts, values, smallest) if config.fill_holes else 0
+    changed = values != parts.values
+    if changed.any():
+        labels = np.array(labelmap.array)
+        for value in np.unique(values[changed]):
+            labels[box][parts.voxels(changed & (values == value))] = value
+        labelmap = labelmap.with_array(labels)
+    return labelmap, CleaningCounts(moved=moved, removed=removed, filled=filled)
 
 
 def smallest_voxels(labelmap: Volume, config: PostprocessConfig, slices: int) -> float:
@@ -124,16 +130,6 @@ def fewest_slices(labelmap: Volume, config: PostprocessConfig, slices: int) -> i
     return max(1, min(slices, round(config.thinnest_mm / labelmap.spacing_mm[2])))
 
 
-def bounding_box(labels: Array) -> tuple[slice, slice, slice]:
-    """Return the smallest box (k, j, i) that holds every non-zero voxel; there must be one."""
-    spans = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        used = np.flatnonzero(labels.any(axis=others))
-        spans.append(slice(int(used[0]), int(used[-1]) + 1))
-    return spans[0], spans[1], spans[2]
-
-
 def volumes_ml(labelmap: Volume, labels: Sequence[Label]) -> dict[str, float]:
     """Return each label's volume in mL by name."""
     part = labelmap.array
@@ -145,87 +141,65 @@ def volumes_ml(labelmap: Volume, labels: Sequence[Label]) -> dict[str, float]:
     }
 
 
-def _components(mask: Array) -> tuple[Array, Array]:
-    """Return 6-connected component numbers (0 = background) and their sizes by number.
-
-    That of the background is 0.
-    """
-    image = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
-    numbers = np.array(sitk.GetArrayViewFromImage(image))
-    return numbers, np.bincount(numbers[mask], minlength=1)
-
-
-def _slices_reached(numbers: Array, count: int) -> Array:
-    """Return over how many slices each component reaches, index = number below ``count``."""
-    present = [np.bincount(one[one > 0], minlength=count) > 0 for one in numbers]
-    result: Array = np.sum(present, axis=0)
-    return result
-
-
-def _settle_specks(part: Array, smallest: float, thinnest: int) -> tuple[int, int]:
-    """Move or remove small components in place; returns the voxels moved and removed."""
-    specks = np.zeros(part.shape, dtype=bool)
-    for value, box in _boxes(part):
-        numbers, sizes = _components(part[box] == value)
-        small = sizes < smallest
-        if thinnest > 1:
-            small |= _slices_reached(numbers, len(sizes)) < thinnest
-        small[0] = False
-        if small.any():
-            specks[box] |= small[numbers]
-    if not specks.any():
+def _settle_specks(parts: Parts, values: Array, smallest: float, thinnest: int) -> tuple[int, int]:
+    """Give small parts another value, in place; returns the voxels moved and removed."""
+    sizes = parts.sizes
+    speck = sizes < smallest
+    if thinnest > 1:
+        first, last = parts.slice_spans
+        speck |= last - first + 1 < thinnest
+    speck &= values > 0
+    if not speck.any():
         return 0, 0
-    numbers, _ = _components(specks)
-    owner = _neighbour_votes(numbers, np.where(specks, 0, part))
-    part[specks] = owner[numbers[specks]].astype(part.dtype)
-    moved = int(np.count_nonzero(part[specks]))
-    return moved, int(specks.sum()) - moved
+    one, other = parts.one, parts.other
+    inner = speck[one] & speck[other]
+    cluster, count = connect(len(values), one[inner], other[inner])
+    votes = np.zeros((count, int(values.max()) + 1), dtype=np.int64)
+    for inside, outside in ((one, other), (other, one)):
+        rim = speck[inside] & ~speck[outside] & (values[outside] > 0)
+        np.add.at(votes, (cluster[inside[rim]], values[outside[rim]]), parts.faces[rim])
+    # Where no neighbour has a label, the first of equals is the background.
+    values[speck] = votes.argmax(axis=1)[cluster[speck]]
+    moved = int(sizes[speck & (values > 0)].sum())
+    return moved, int(sizes[speck].sum()) - moved
 
 
-def _boxes(part: Array) -> list[tuple[int, tuple[slice, slice, slice]]]:
-    """Return each label's value and the smallest box that holds it."""
-    masks = ((value, part == value) for value in range(1, int(part.max()) + 1))
-    return [(value, bounding_box(mask)) for value, mask in masks if mask.any()]
+def _fill_holes(parts: Parts, values: Array, smallest: float) -> int:
+    """Give the background that a label encloses its value, in place; returns the voxels filled.
 
-
-def _neighbour_votes(numbers: Array, kept: Array) -> Array:
-    """Return for each component number the label that most of its outer neighbours have.
-
-    0 where none of them has one. ``numbers`` and ``kept`` are (k, j, i), nowhere both above 0.
+    A hole may hold other labels, which are never overwritten. It is 6-connected and does not reach
+    the faces of its label's box.
     """
-    rows = int(numbers.max()) + 1
-    votes = np.zeros((rows, int(kept.max()) + 1), dtype=np.int64)
-    for axis in range(3):
-        before, after = [slice(None)] * 3, [slice(None)] * 3
-        before[axis], after[axis] = slice(None, -1), slice(1, None)
-        for one, other in ((before, after), (after, before)):
-            number, label = numbers[tuple(one)], kept[tuple(other)]
-            touching = (number > 0) & (label > 0)
-            np.add.at(votes, (number[touching], label[touching]), 1)
-    winner: Array = votes.argmax(axis=1)
-    return winner
-
-
-def _fill_holes(part: Array, smallest: float) -> int:
-    """Fill what each label encloses, in place; other labels are never overwritten.
-
-    A hole is 6-connected and does not reach the outside of its label's box.
-    """
-    filled = 0
-    single = len(part) == 1
-    for value, box in _boxes(part):
-        around = [(0, 0) if single else (1, 1), (1, 1), (1, 1)]
-        empty = np.pad(part[box] != value, around, constant_values=True)
-        numbers, sizes = _components(empty)
-        if len(sizes) == 2:
+    filled, sizes = 0, parts.sizes
+    for value in np.unique(values[values > 0]):
+        enclosed = _away_from_faces(parts, values == value)
+        if not enclosed.any():
             continue
-        outside = numbers[0, 0, 0]
-        hole = np.ones(len(sizes), dtype=bool)
-        if single:
-            hole = sizes < smallest
-        hole[[0, outside]] = False
-        holes = hole[numbers[0 if single else slice(1, -1), 1:-1, 1:-1]].reshape(part[box].shape)
-        holes &= part[box] == 0
-        part[box][holes] = value
-        filled += int(np.count_nonzero(holes))
+        one, other = parts.one, parts.other
+        near = (enclosed[one] | enclosed[other]) & (values[one] != value) & (values[other] != value)
+        gap, count = connect(len(values), one[near], other[near])
+        hole = np.ones(count, dtype=bool)
+        hole[gap[~enclosed]] = False
+        if parts.single:
+            hole &= np.bincount(gap, sizes, count) < smallest
+        holes = hole[gap] & (values == 0)
+        values[holes] = value
+        filled += int(sizes[holes].sum())
     return filled
+
+
+def _away_from_faces(parts: Parts, label: Array) -> Array:
+    """Return which parts do not reach the faces of the box of a label, and are not the label's.
+
+    ``label`` and the result are bool (R,). In a single slice the box has no face above and below.
+    """
+    away = ~label
+    if not parts.single:
+        first, last = parts.slice_spans
+        away &= (first > first[label].min()) & (last < last[label].max())
+    _, row, column = parts.places
+    runs, others = (np.flatnonzero(chosen[parts.of_run]) for chosen in (label, away))
+    for first, last in ((row, row), (column, column + parts.lengths - 1)):
+        reach = (first[others] <= first[runs].min()) | (last[others] >= last[runs].max())
+        away[parts.of_run[others[reach]]] = False
+    return away

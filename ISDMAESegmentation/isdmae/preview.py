@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from .io import write_image_atomic
 from .labels import Label
-from .postprocess import bounding_box
+from .parts import bounding_box
 from .volume import Array, Volume, to_lps_order
 
 PANEL_PX = 360
