@@ -3,7 +3,7 @@
 # make bench   time and memory of prediction and training, against the plain way (ten minutes)
 # make torture  over two thousand inputs, odd and broken ones: right, refused, or wrong (minutes)
 # make fuzz MINUTES=10  change inputs at random, led by coverage, until something breaks
-# make lungs   train the default model anew (about an hour on two cores)
+# make lungs   train the default model anew (about two hours on two cores)
 # make lesion  train the lesion model anew, from the lung model's run (an hour and a half)
 # make nodule  train the nodule model anew (half an hour)
 # make example train, evaluate and use a small model on synthetic chests (five minutes)
@@ -80,6 +80,8 @@ lungs: $(VENV)/train.installed
 	$(TRAIN) prepare --recipe Training/recipes/lungs-prepare.yaml --data $(DATA)
 	$(TRAIN) pretrain --recipe Training/recipes/lungs-pretrain.yaml
 	$(TRAIN) finetune --recipe Training/recipes/lungs-finetune.yaml
+	$(TRAIN) prepare --recipe Training/recipes/lungs-prepare.yaml --data $(DATA) \
+	  --out runs/lungs/cache-phantoms --phantoms 12 --phantom-weight 0.06
 	$(TRAIN) finetune --recipe Training/recipes/lungs-refine.yaml
 	$(TRAIN) export --run runs/lungs/refine --out ISDMAESegmentation/Resources/Models/lungs \
 	  --card Training/recipes/lungs-card.yaml

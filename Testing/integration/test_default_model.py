@@ -13,7 +13,7 @@ import pytest
 from isdmae import compute, inference, io, segment
 from isdmae.bundle import find_bundle, verify
 from isdmae.inference import Predictor
-from isdmae.labels import LUNGS
+from isdmae.labels import CONSOLIDATION, GROUND_GLASS, LUNGS
 from isdmae.phantom import Phantom, PhantomConfig, make_phantom
 from isdmae.volume import Volume
 from isdmae_train.metrics import dice
@@ -67,6 +67,15 @@ def test_the_bundle_is_whole_free_and_small() -> None:
 def test_the_synthetic_lungs_are_found(straight: np.ndarray, phantom: Phantom) -> None:
     for label in LUNGS:
         assert dice(straight == label.value, phantom.lungs.array == label.value) > 0.9
+
+
+def test_consolidation_at_the_chest_wall_is_lung(predictor: Predictor) -> None:
+    """Half of it at least, in a synthetic chest that is not among those of the training."""
+    chest = make_phantom(PhantomConfig(seed=102))
+    lungs = predictor.segment(chest.ct).labelmap.array > 0
+    for label, least in ((CONSOLIDATION, 0.45), (GROUND_GLASS, 0.95)):
+        lesion = chest.lesions.array == label.value
+        assert lungs[lesion].mean() > least
 
 
 @pytest.mark.parametrize(("order", "flips"), ALL_48)
