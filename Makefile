@@ -3,6 +3,8 @@
 # make bench   time and memory of prediction and training, against the plain way (ten minutes)
 # make torture  over two thousand inputs, odd and broken ones: right, refused, or wrong (minutes)
 # make fuzz MINUTES=10  change inputs at random, led by coverage, until something breaks
+# make mutation  change the code one word at a time: do the tests notice? (minutes)
+# make audit   known weaknesses of the locked packages; make lock writes the lock files
 # make lungs   train the default model anew (about two hours on two cores)
 # make lesion  train the lesion model anew, from the lung model's run (an hour and a half)
 # make nodule  train the nodule model anew (half an hour)
@@ -22,7 +24,7 @@ DEMO ?= demo
 CT ?=
 export ISDMAE_DATA ?= $(DATA)
 
-.PHONY: demo test lint bench torture fuzz lungs lesion nodule example accuracy accuracy-train faults screenshots clean
+.PHONY: demo test lint bench torture fuzz mutation lock audit lungs lesion nodule example accuracy accuracy-train faults screenshots clean
 
 $(VENV)/isdmae.installed: ISDMAESegmentation/pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
@@ -75,6 +77,24 @@ MINUTES ?= 10
 fuzz: $(VENV)/train.installed
 	$(PIP) atheris
 	PYTHONPATH=Testing $(BIN)/python -m fuzz --minutes $(MINUTES) --write
+
+mutation: $(VENV)/train.installed
+	$(PIP) mutmut
+	PYTHONPATH=Testing $(BIN)/python -m mutation --write
+
+# What an environment of the released version holds, with the hashes of every file, for every Python
+# and system: pip install --require-hashes --requirement FILE.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+  --constraint Testing/constraints.txt --custom-compile-command 'make lock'
+LOCKED := ISDMAESegmentation/Resources/locked
+lock: $(VENV)/train.installed
+	$(LOCK) ISDMAESegmentation/pyproject.toml --output-file $(LOCKED).txt
+	printf './ISDMAESegmentation\n./Training\n' | $(LOCK) - --no-emit-package isdmae \
+	  --no-emit-package isdmae-train --output-file $(LOCKED)-training.txt
+
+# Fails, too, where the service that knows the weaknesses cannot be reached.
+audit: $(VENV)/train.installed
+	$(BIN)/python Testing/supply/audit.py $(if $(SERVICE),--service $(SERVICE))
 
 lungs: $(VENV)/train.installed
 	$(TRAIN) prepare --recipe Training/recipes/lungs-prepare.yaml --data $(DATA)

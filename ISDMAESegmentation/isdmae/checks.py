@@ -306,8 +306,6 @@ def _share_between(sample: Array, bounds: tuple[int, int]) -> float:
 def _sample(array: Array) -> Array:
     """Return about two million voxels, evenly spread, as float32."""
     step = max(1, round((array.size / SAMPLE_VOXELS) ** (1 / 3)))
-    if array.shape[0] < step:
-        return array[:, ::step, ::step].astype(np.float32)
     return array[::step, ::step, ::step].astype(np.float32)
 
 

@@ -65,12 +65,13 @@ def choose_hidden(
     """
     count = hidden_count(number, ratio)
     scores = _uniform(batch, number, generator)
+    if draw == "exact":
+        return scores.argsort(dim=1).argsort(dim=1) < count
     if draw == "independent":
         return scores < ratio
-    if draw == "replacement":
-        drawn = (scores[:, :count] * number).long().clamp(max=number - 1)
-        return torch.zeros(batch, number, dtype=torch.bool).scatter(1, drawn, True)
-    return scores.argsort(dim=1).argsort(dim=1) < count
+    # The largest float32 under 1 times ``number`` still rounds to less than ``number``.
+    drawn = (scores[:, :count] * number).long()
+    return torch.zeros(batch, number, dtype=torch.bool).scatter(1, drawn, True)
 
 
 def _uniform(batch: int, number: int, generator: Generators) -> Tensor:

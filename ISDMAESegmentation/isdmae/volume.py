@@ -145,15 +145,15 @@ class AxisOrder:
 
     def apply(self, array: Array) -> Array:
         """Turn a (k, j, i) array of the original grid to LPS order; returns a view."""
-        turned = array.transpose([2 - self.source[2 - axis] for axis in range(3)])
-        return turned[self._slices()]
+        return array.transpose(self._axes())[self._slices()]
 
     def undo(self, array: Array) -> Array:
         """Turn a (k, j, i) array in LPS order back to the original grid; returns a view."""
-        back = [0, 0, 0]
-        for axis in range(3):
-            back[2 - self.source[2 - axis]] = axis
-        return array[self._slices()].transpose(back)
+        return array[self._slices()].transpose(np.argsort(self._axes()).tolist())
+
+    def _axes(self) -> list[int]:
+        """Return the old axis of (k, j, i) that each new one was."""
+        return [2 - axis for axis in reversed(self.source)]
 
     def _slices(self) -> tuple[slice, ...]:
         return tuple(slice(None, None, -1 if flip else 1) for flip in reversed(self.flipped))
@@ -162,7 +162,8 @@ class AxisOrder:
 def to_lps_order(volume: Volume) -> tuple[Volume, AxisOrder]:
     """Permute and flip the axes so that i, j, k run nearest to left, posterior, superior.
 
-    No voxel is interpolated; an oblique volume stays oblique (at most 45 degrees off).
+    No voxel is interpolated; an oblique volume stays oblique (turned about one axis at most 45
+    degrees off, about several at most 61).
 
     Returns
     -------
@@ -177,11 +178,10 @@ def to_lps_order(volume: Volume) -> tuple[Volume, AxisOrder]:
     order = AxisOrder(source=source, flipped=flipped)  # type: ignore[arg-type]
 
     signs = np.where(flipped, -1.0, 1.0)
-    last = np.array([volume.shape[2 - axis] - 1 for axis in range(3)], dtype=np.float64)
     corner = np.zeros(3)
     for axis in range(3):
         if flipped[axis]:
-            corner[source[axis]] = last[source[axis]]
+            corner[source[axis]] = volume.shape[2 - source[axis]] - 1
     origin = volume.affine[:3, :3] @ corner + np.asarray(volume.origin_mm)
     turned = Volume(
         array=order.apply(volume.array),

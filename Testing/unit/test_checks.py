@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -35,6 +37,13 @@ def volume(array: np.ndarray, spacing: tuple[float, float, float] = (7.0, 7.0, 5
 
 def codes(notices: list[checks.Notice]) -> list[str]:
     return [notice.code for notice in notices]
+
+
+def mixture(counts: dict[int, int], rest: int) -> np.ndarray:
+    """4,000 voxels: so many of each value, the rest of one value; int32."""
+    values = np.full(4000, rest, dtype=np.int32)
+    values[: sum(counts.values())] = np.repeat(list(counts), list(counts.values()))
+    return values.reshape(10, 20, 20)
 
 
 def turned(degrees: float) -> np.ndarray:
@@ -121,9 +130,70 @@ class TestNotHu:
         with pytest.raises(InputError) as caught:
             prepare_hu(volume(array))
         assert caught.value.code == "not-hu"
-        assert f"to {float(array.max()):g}" in caught.value.message
-        assert "lie below -500" in caught.value.message
+        assert (
+            f"from {max(float(array.min()), -1024):g} to {float(array.max()):g}"
+            in caught.value.message
+        )
         assert "--force" in caught.value.remedy
+
+    def test_both_shares_are_named(self) -> None:
+        """Those of whole scans in percent; less than half a tenth of one is not called zero."""
+        with pytest.raises(InputError) as caught:
+            checks.check_hu(volume(mixture({-501: 39, 150: 1}, 600)))
+        assert "1.0 % lie below -500 (air, lung)" in caught.value.message
+        assert "under 0.1 % in -100..150 (soft tissue)" in caught.value.message
+        with pytest.raises(InputError, match=r"0\.0 % lie below -500 .* and 0\.1 % in -100\.\.150"):
+            checks.check_hu(volume(mixture({150: 2}, 600)))
+
+    @pytest.mark.parametrize(
+        ("counts", "rest", "passes"),
+        [
+            pytest.param({-501: 40}, 40, True, id="1 % of air"),
+            pytest.param({-501: 39, -500: 9}, 40, False, id="less air"),
+            pytest.param({-100: 10, 150: 10}, -800, True, id="0.5 % of soft tissue"),
+            pytest.param({-100: 10, 150: 9, 151: 9, -101: 9}, -800, False, id="less soft tissue"),
+            pytest.param({-1000: 2000, -950: 1, -150: 1}, 40, True, id="0.05 % in between"),
+            pytest.param({-1000: 2000, -950: 1, -149: 9, -951: 9}, 40, False, id="less in between"),
+            pytest.param({-800: 2000, 3072: 200, 3071: 200}, 40, True, id="5 % of metal"),
+            pytest.param({-800: 2000, 3072: 201}, 40, False, id="more metal"),
+            pytest.param({-800: 2000, 32767: 1}, 40, True, id="the highest value"),
+            pytest.param({-800: 2000, 32768: 1}, 40, False, id="a higher value"),
+        ],
+    )
+    def test_the_limits(self, counts: dict[int, int], rest: int, passes: bool) -> None:
+        array = mixture(counts, rest)
+        if passes:
+            checks.check_hu(volume(array))
+        else:
+            with pytest.raises(InputError, match="not Hounsfield"):
+                checks.check_hu(volume(array))
+
+    @pytest.mark.parametrize(
+        ("counts", "recognised"),
+        [
+            ({-100: 20, -1024: 1}, True),
+            ({-100: 20, -1025: 1}, False),
+            ({-100: 20, 32767 - 1024: 1}, True),
+            ({-100: 20, 32768 - 1024: 1}, False),
+            ({-100: 19, -101: 1}, False),
+        ],
+    )
+    def test_when_a_missing_intercept_is_guessed(
+        self, counts: dict[int, int], recognised: bool
+    ) -> None:
+        with pytest.raises(InputError) as caught:
+            checks.check_hu(volume(mixture(counts, -800) + 1024))
+        start = "It looks like a CT" if recognised else "Give a CT in Hounsfield units"
+        assert caught.value.remedy.startswith(start)
+
+    def test_shares_come_from_about_two_million_voxels(self) -> None:
+        for shape, sampled in (
+            ((200, 500, 500), (67, 167, 167)),
+            ((1, 5000, 5000), (1, 2500, 2500)),
+            ((100, 150, 150), (100, 150, 150)),
+        ):
+            sample = checks._sample(np.broadcast_to(np.int16(7), shape))
+            assert (sample.shape, sample.dtype) == (sampled, np.float32)
 
     def test_a_picture_padded_with_air_is_refused(self) -> None:
         """Without the check for values in between, air and tissue shares alone would pass it."""
@@ -139,9 +209,11 @@ class TestNotHu:
         assert "subtract 1024" in caught.value.remedy
         assert "--force" in caught.value.remedy
 
-    def test_a_volume_marked_as_picture_is_refused(self) -> None:
+    def test_a_volume_marked_as_picture_is_refused_unless_forced(self) -> None:
+        picture = Volume(array=chest(), spacing_mm=(7, 7, 5), is_hu=False)
         with pytest.raises(InputError, match="not Hounsfield"):
-            prepare_hu(Volume(array=chest(), is_hu=False))
+            prepare_hu(picture)
+        assert prepare_hu(picture, force=True)[0].is_hu is True
 
     def test_force_skips_only_this_check(self) -> None:
         array = np.random.default_rng(0).integers(0, 4096, (9, 20, 20)).astype(np.uint16)
@@ -178,6 +250,17 @@ class TestUnsigned:
         assert narrow.dtype == np.int16
         assert (narrow - 1024).tolist() == [-1024, -824]
 
+    def test_the_ends_of_a_type_fit(self) -> None:
+        for ends in ([-32768, 0], [0, 32767]):
+            assert checks.narrow_dtype(np.array(ends)).dtype == np.int16
+        for ends in ([-32769, 0], [0, 32768], [-(2**31), 2**31 - 1]):
+            assert checks.narrow_dtype(np.array(ends)).dtype == np.int32
+
+    def test_what_is_narrow_is_not_copied(self) -> None:
+        for dtype in (np.int16, np.float32):
+            array = np.zeros(3, dtype=dtype)
+            assert checks.narrow_dtype(array) is array
+
     def test_keeps_large_values(self) -> None:
         narrow = checks.narrow_dtype(np.array([0, 64512], dtype=np.uint16))
         assert narrow.dtype == np.int32
@@ -187,6 +270,7 @@ class TestUnsigned:
 
 
 class TestNonfinite:
+    @pytest.mark.filterwarnings("error")
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
     def test_few_become_air(self, bad: float) -> None:
         array = chest().astype(np.float64)
@@ -194,7 +278,7 @@ class TestNonfinite:
         clean, notices = prepare_hu(volume(array))
         assert clean.array[3, 4, 5] == -1024
         assert codes(notices) == ["not-finite"]
-        assert "1 voxels" in notices[0].message
+        assert notices[0].message.startswith("1 voxels (under 0.1 %) are NaN or infinite")
 
     def test_many_are_refused_with_their_count(self) -> None:
         array = chest((20, 50, 50)).astype(np.float32)
@@ -220,7 +304,7 @@ class TestPadding:
     def test_a_tiny_share_is_not_called_zero(self) -> None:
         array = chest((40, 60, 60))
         array[0, 0, 0] = -2000
-        assert "under 0.1 %" in prepare_hu(volume(array))[1][0].message
+        assert prepare_hu(volume(array))[1][0].message.startswith("under 0.1 % of the voxels")
 
 
 class TestExtent:
@@ -246,11 +330,13 @@ class TestExtent:
         notices = prepare_hu(volume(chest(), (1.0, 7.0, 5.0)))[1]
         assert codes(notices) == ["small-extent"]
         assert "48 x 336 mm" in notices[0].message
+        assert checks.check_extent(volume(chest((9, 50, 50)), (1.0, 1.0, 5.0))) == []
 
     def test_a_single_slice_is_noticed(self) -> None:
         notices = prepare_hu(volume(chest()[12:13], (7.0, 7.0, 9.0)))[1]
         assert codes(notices) == ["single-slice"]
         assert "low confidence" in notices[0].message
+        assert prepare_hu(volume(chest()[12:14]))[1] == []
 
     def test_thick_slices_are_noticed(self) -> None:
         assert prepare_hu(volume(chest(), (7.0, 7.0, 5.5)))[1] == []
@@ -272,13 +358,15 @@ class TestFramesAndChannels:
         checks.refuse_channels(1, "a.nii")
 
     def test_more_are_refused(self) -> None:
-        with pytest.raises(InputError, match=r"a\.nii is a time series of 4 frames") as caught:
-            checks.refuse_time_series(4, "a.nii")
-        assert "Choose one frame" in caught.value.remedy
-        with pytest.raises(InputError, match="colour image with 3 channels, not CT"):
-            checks.refuse_channels(3, "a.nii")
-        with pytest.raises(InputError, match="6 values in each voxel"):
-            checks.refuse_channels(6, "a.nii")
+        for frames in (2, 4):
+            with pytest.raises(InputError, match=rf"a\.nii is a time series of {frames} frames"):
+                checks.refuse_time_series(frames, "a.nii")
+        for channels in (3, 4):
+            with pytest.raises(InputError, match=f"colour image with {channels} channels, not CT"):
+                checks.refuse_channels(channels, "a.nii")
+        for channels in (2, 5):
+            with pytest.raises(InputError, match=f"{channels} values in each voxel"):
+                checks.refuse_channels(channels, "a.nii")
 
 
 class TestSlicePositions:
@@ -383,3 +471,40 @@ def test_no_file_name_in_a_notice_of_unknown_orientation() -> None:
     notice = checks.notice_unknown_orientation()
     assert "Doe" not in notice.message
     assert notice.message.startswith("The file does not say")
+
+
+def nan_at(count: int) -> Volume:
+    array = chest().astype(np.float32)
+    array.flat[:count] = np.nan
+    return volume(array)
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("time-series", lambda: checks.refuse_time_series(2, "a.nii")),
+        ("colour-image", lambda: checks.refuse_channels(3, "a.nii")),
+        ("vector-image", lambda: checks.refuse_channels(2, "a.nii")),
+        ("too-small", lambda: checks.check_extent(volume(chest((9, 7, 9))))),
+        ("small-extent", lambda: checks.check_extent(volume(chest((9, 9, 9)), (1, 1, 1)))),
+        ("not-finite", lambda: checks.replace_nonfinite(nan_at(1))[1]),
+        ("not-finite", lambda: checks.replace_nonfinite(nan_at(1000))[1]),
+        ("padding", lambda: checks.replace_padding(volume(chest() - 1000))[1]),
+        ("not-hu", lambda: checks.check_hu(volume(chest() * 0))),
+        ("not-hu", lambda: checks.check_hu(volume(chest() + 1024))),
+        ("single-slice", lambda: checks.check_slice_count(volume(chest((1, 9, 9))))),
+        ("thick-slices", lambda: checks.check_slice_thickness(volume(chest(), (1, 1, 6)))),
+        ("oblique", lambda: checks.check_obliquity(Volume(array=chest(), direction=turned(2)))),
+        ("unknown-orientation", lambda: [checks.notice_unknown_orientation()]),
+    ],
+)
+def test_each_says_in_sentences_what_is_wrong_and_what_to_do(
+    code: str, found: Callable[[], list[checks.Notice] | None]
+) -> None:
+    try:
+        (said,) = found() or []
+    except InputError as error:
+        said = error
+    assert said.code == code
+    assert re.fullmatch(r"(a\.nii |\d|[A-Z][a-z]* ).*[a-zTU\d)]\.", said.message)
+    assert re.fullmatch(r"([A-Z][a-z]+ .*[a-z\d]\.)", said.remedy.replace("DICOM", "file"))

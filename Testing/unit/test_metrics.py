@@ -37,8 +37,9 @@ def test_misses_and_inventions_count_zero_and_two_empty_masks_one() -> None:
 def test_dice_refuses_other_shapes() -> None:
     with pytest.raises(ValueError, match="Shapes differ"):
         dice(np.zeros(3, bool), np.zeros(4, bool))
-    with pytest.raises(ValueError, match="Spacing"):
-        score_masks(np.zeros((3, 3), bool), np.zeros((3, 3), bool), spacing=(1.0, 1.0, 1.0))
+    for spacing in ((1.0, 1.0, 1.0), (1.0, 0.0)):
+        with pytest.raises(ValueError, match="Spacing"):
+            score_masks(np.zeros((3, 3), bool), np.zeros((3, 3), bool), spacing=spacing)
 
 
 @pytest.mark.parametrize(("axis", "shift_mm"), [(0, 5.0), (1, 1.5), (2, 0.7)])
@@ -87,7 +88,7 @@ def test_missed_and_invented_structures_have_the_diagonal_as_distance() -> None:
 def test_a_find_elsewhere_is_a_miss_with_its_own_distance() -> None:
     truth = box((40, 40), (0, 5), (0, 5))
     scores = score_masks(box((40, 40), (0, 5), (30, 35)), truth, spacing=(1.0, 1.0))
-    assert (scores.dice, scores.nsd, scores.hd95, scores.missed) == (0.0, 0.0, 30.0, True)
+    assert scores == MaskScores(dice=0.0, nsd=0.0, hd95=30.0, missed=True, invented=False)
 
 
 def test_one_slice_of_three_axes_scores_as_a_picture() -> None:
@@ -100,6 +101,15 @@ def test_one_slice_of_three_axes_scores_as_a_picture() -> None:
     assert score_masks(none, ~none, spacing=(9.0, 1.0, 1.0)).hd95 == pytest.approx(50.0)
     point = np.ones((1, 1, 1), bool)
     assert score_masks(point, point, spacing=(1.0, 1.0, 1.0)).hd95 == 0.0
+
+
+def test_two_slices_are_a_space_and_not_a_picture() -> None:
+    none = np.zeros((2, 30, 40), bool)
+    assert score_masks(none, ~none, spacing=(60.0, 1.0, 1.0)).hd95 == pytest.approx(130.0)
+    both = box(none.shape, (0, 2), (5, 15), (5, 15))
+    within = box(none.shape, (0, 1), (8, 12), (8, 12))
+    # Every voxel of two slices lies on the surface, those within the outline too.
+    assert score_masks(within, both, spacing=(3.0, 1.0, 1.0), tolerance=0.5).nsd == 32 / 216
 
 
 def test_the_empty_space_round_the_masks_changes_nothing() -> None:
@@ -156,7 +166,8 @@ def test_summary_brackets_the_mean_and_knows_the_worst() -> None:
     assert result.low < result.mean < result.high
     assert (result.worst, result.count) == (0.0, 4)
     assert result == summarise([0.9, 0.95, 0.0, 0.92], seed=1)
-    assert "n = 4" in str(result)
+    assert str(result).startswith("0.6925 [")
+    assert str(result).endswith("], worst 0.0000, n = 4")
     assert summarise([3.0, 90.0], smaller_is_better=True).worst == 90.0
 
 
@@ -181,10 +192,27 @@ def test_a_paired_difference_sees_what_two_means_hide() -> None:
     reverse = paired_difference(hard, better)
     assert reverse.mean == pytest.approx(-result.mean)
     assert str(reverse).startswith("-0.0")
-    with pytest.raises(ValueError, match="no patient in common"):
+    with pytest.raises(ValueError, match=r"^The two have no patient in common\.$"):
         paired_difference({"a": 1.0}, {"b": 1.0})
 
 
 def test_nothing_cannot_be_summarised() -> None:
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError, match=r"^There is nothing to summarise\.$"):
         summarise([])
+
+
+def test_one_patient_has_no_spread() -> None:
+    one = summarise([0.5])
+    assert (one.mean, one.low, one.high, one.worst, one.count) == (0.5, 0.5, 0.5, 0.5, 1)
+
+
+def test_the_interval_depends_on_values_and_seed_alone() -> None:
+    values = list(np.random.default_rng(3).normal(0.7, 0.1, 30))
+    named = {f"p{n}": value for n, value in enumerate(values)}
+    zero = dict.fromkeys(named, 0.0)
+    first, other = summarise(values, draws=200), summarise(values, draws=200, seed=1)
+    assert first == summarise(values, draws=200, seed=0) != other
+    # The mean of a difference is drawn as a mean is.
+    paired = paired_difference(named, zero, draws=200)
+    assert paired == paired_difference(named, zero, draws=200, seed=0)
+    assert paired != paired_difference(named, zero, draws=200, seed=1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from isdmae.volume import Volume, to_lps_order
 
@@ -63,6 +65,14 @@ def test_two_axes_near_45_degrees_never_claim_the_same_world_axis() -> None:
     assert turned.obliquity_deg == pytest.approx(45)
 
 
+def test_no_axis_is_turned_by_more_than_61_degrees() -> None:
+    angles = []
+    for direction in Rotation.random(500, random_state=0).as_matrix():
+        turned = to_lps_order(Volume(array=np.zeros((2, 3, 4)), direction=direction))[0]
+        angles.append(np.degrees(np.arccos(np.diag(turned.direction).min())))
+    assert 55 < max(angles) < 61
+
+
 def test_sizes_and_volumes() -> None:
     volume = oriented((0, 1, 2), (1, 1, 1))
     assert volume.size_mm == pytest.approx((3.5, 3.2, 7.5))
@@ -77,6 +87,24 @@ def test_the_voxels_cannot_be_written_through_the_volume() -> None:
         volume.array[0, 0, 0] = 1
     source[0, 0, 0] = 1
     assert volume.array[0, 0, 0] == 1
+    with pytest.raises(ValueError, match="read-only"):
+        volume.direction[0, 0] = -1
+
+
+def test_places_are_kept_as_floats_whatever_they_came_as() -> None:
+    direction = [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+    volume = Volume(
+        array=np.zeros((2, 2, 2)), spacing_mm=[1, 2, 3], origin_mm=[4, 5, 6], direction=direction
+    )
+    assert repr((volume.spacing_mm, volume.origin_mm)) == "((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))"
+    assert volume.direction.dtype == np.float64
+
+
+def test_a_picture_stays_a_picture() -> None:
+    picture = replace(oriented((1, 0, 2), (1, -1, 1)), is_hu=False)
+    assert to_lps_order(picture)[0].is_hu is False
+    assert picture.with_array(picture.array + 1).is_hu is False
+    assert picture.with_array(picture.array, is_hu=True).is_hu is True
 
 
 def test_same_grid_looks_at_everything() -> None:
@@ -91,6 +119,14 @@ def test_same_grid_looks_at_everything() -> None:
         assert not volume.same_grid(other)
 
 
+@pytest.mark.parametrize("name", ["spacing_mm", "origin_mm", "direction"])
+def test_grids_are_compared_in_millimetres_not_in_parts_of_a_value(name: str) -> None:
+    volume = oriented((0, 1, 2), (1, 1, 1))
+    other = replace(volume, **{name: 1.000005 * np.asarray(getattr(volume, name))})
+    assert not volume.same_grid(other)
+    assert volume.same_grid(other, tolerance=1e-3)
+
+
 def test_other_voxels_must_fit_the_grid() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         oriented((0, 1, 2), (1, 1, 1)).with_array(np.zeros((3, 4, 4)))
@@ -103,10 +139,19 @@ def test_other_voxels_must_fit_the_grid() -> None:
         ({"array": np.zeros((0, 2, 2))}, "non-empty"),
         ({"spacing_mm": (1, 0, 1)}, "positive"),
         ({"spacing_mm": (1, np.nan, 1)}, "positive"),
+        ({"spacing_mm": (1, 1, np.inf)}, "positive"),
+        ({"spacing_mm": (1, 1)}, "three positive"),
         ({"origin_mm": (0, np.inf, 0)}, "finite"),
-        ({"direction": np.ones((3, 3))}, "orthonormal"),
+        ({"origin_mm": (0, 0)}, "three finite"),
+        ({"direction": np.ones((3, 3))}, "^The direction matrix is not orthonormal.$"),
+        ({"direction": 1.001 * np.eye(3)}, "orthonormal"),
     ],
 )
 def test_impossible_volumes_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Volume(**{"array": np.zeros((2, 2, 2)), **changes})
+
+
+def test_a_direction_may_be_rounded() -> None:
+    rounded = Volume(array=np.zeros((2, 2, 2)), direction=1.0004 * np.eye(3))
+    assert rounded.obliquity_deg == 0

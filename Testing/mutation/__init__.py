@@ -1,0 +1,1 @@
+"""Change the source one word at a time and see whether the tests notice."""

@@ -1,0 +1,1 @@
+"""What this project is built from: known weaknesses of it, and its oldest and newest versions."""
