@@ -5,6 +5,7 @@
 # make fuzz MINUTES=10  change inputs at random, led by coverage, until something breaks
 # make mutation  change the code one word at a time: do the tests notice? (minutes)
 # make audit   known weaknesses of the locked packages; make lock writes the lock files
+# make test-matrix  the suite's core on the oldest and newest versions (ten minutes)
 # make lungs   train the default model anew (about two hours on two cores)
 # make lesion  train the lesion model anew, from the lung model's run (an hour and a half)
 # make nodule  train the nodule model anew (half an hour)
@@ -24,7 +25,7 @@ DEMO ?= demo
 CT ?=
 export ISDMAE_DATA ?= $(DATA)
 
-.PHONY: demo test lint bench torture fuzz mutation lock audit lungs lesion nodule example accuracy accuracy-train faults screenshots clean
+.PHONY: demo test lint bench torture fuzz mutation lock audit test-matrix lungs lesion nodule example accuracy accuracy-train faults screenshots clean
 
 $(VENV)/isdmae.installed: ISDMAESegmentation/pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
@@ -95,6 +96,11 @@ lock: $(VENV)/train.installed
 # Fails, too, where the service that knows the weaknesses cannot be reached.
 audit: $(VENV)/train.installed
 	$(BIN)/python Testing/supply/audit.py $(if $(SERVICE),--service $(SERVICE))
+
+# The Pythons 3.10 to 3.13 must be there (ALLOW_MISSING=1: those that are); folders: $(VENV)-matrix.
+test-matrix: $(VENV)/train.installed
+	$(BIN)/python Testing/supply/matrix.py --folder $(VENV)-matrix \
+	  --write Resources/docs/results/versions.md $(if $(ALLOW_MISSING),--allow-missing)
 
 lungs: $(VENV)/train.installed
 	$(TRAIN) prepare --recipe Training/recipes/lungs-prepare.yaml --data $(DATA)

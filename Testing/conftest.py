@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-import torch
 
-from isdmae.bundle import Bundle, write_bundle
-from isdmae.networks.segmenter import Segmenter
 from isdmae.phantom import Phantom, PhantomConfig, make_phantom
-from tiny_model import TINY_NETWORK, tiny_info
+
+if TYPE_CHECKING:
+    from isdmae.bundle import Bundle
 
 # Continuous integration tries the same examples every time; at a desk they are drawn anew.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -34,6 +34,13 @@ def data_dir() -> Path:
 @pytest.fixture
 def tiny_bundle(tmp_path: Path) -> Bundle:
     """A real bundle of a very small network with random weights (seed 0)."""
+    # Here, not above: the matrix of versions runs what needs no PyTorch without it.
+    import torch
+
+    from isdmae.bundle import write_bundle
+    from isdmae.networks.segmenter import Segmenter
+    from tiny_model import TINY_NETWORK, tiny_info
+
     torch.manual_seed(0)
     network = Segmenter(TINY_NETWORK, classes=3)
     return write_bundle(tmp_path / "tiny", tiny_info(), network.state_dict())

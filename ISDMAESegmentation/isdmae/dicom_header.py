@@ -20,6 +20,9 @@ RESCALE = ("0028|1053", "0028|1052")
 RUN_LENGTHS = "1.2.840.10008.1.2.5"
 PACKED_PIXELS = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"
 ITEM = b"\xfe\xff\x00\xe0"
+# The pixels' tag, in either order of bytes, and what struct calls that order.
+UNDEFINED_LENGTH = 0xFFFFFFFF
+PIXEL_TAGS = ((b"\xe0\x7f\x10\x00", "<"), (b"\x7f\xe0\x00\x10", ">"))
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 
 
@@ -73,6 +76,9 @@ def read_header(path: Path) -> SliceHeader | None:
     frames, samples = _whole(reader, "0028|0008", 1), _whole(reader, "0028|0002", 1)
     sample_bytes = _whole(reader, "0028|0100", 16) // 8
     pixel_bytes = rows * columns * frames * samples * sample_bytes
+    missing = _missing_bytes(path, pixel_bytes)
+    if missing:
+        return None
     return SliceHeader(
         path=path,
         series_uid=_text(reader, "0020|000e"),
@@ -84,7 +90,7 @@ def read_header(path: Path) -> SliceHeader | None:
         frames=frames,
         samples=samples,
         is_localizer="LOCALIZER" in _text(reader, "0008|0008").upper().split("\\"),
-        is_cut=_is_cut(path, pixel_bytes)
+        is_cut=missing is None
         or _is_garbled(reader, RESCALE)
         or segments not in (None, samples * sample_bytes),
         position=_numbers(reader, "0020|0032", 3),
@@ -149,13 +155,27 @@ def undecodable(path: Path) -> InputError:
     )
 
 
-def _is_cut(path: Path, pixel_bytes: int) -> bool:
-    """Tell whether there are no pixels, or uncompressed ones need more bytes than the file has."""
+def _missing_bytes(path: Path, pixel_bytes: int) -> int | None:
+    """Return how many bytes of the pixels the file has lost; None where it promises too few.
+
+    Looked up here since GDCM of SimpleITK up to 2.5.3 fills up what is missing, without a word.
+    Packed pixels (PS3.5, annex A.4) have no length of their own: 0.
+    """
     if pixel_bytes <= 0:
-        return True
-    if path.stat().st_size >= pixel_bytes:
-        return False
-    return file_meta(path).get("transfer_syntax", UNCOMPRESSED[0]) in UNCOMPRESSED
+        return None
+    if file_meta(path).get("transfer_syntax", UNCOMPRESSED[0]) not in UNCOMPRESSED:
+        return 0
+    data = path.read_bytes()
+    for tag, order in PIXEL_TAGS:
+        place = data.find(tag)
+        while 0 <= place <= len(data) - 12:
+            start = place + (12 if data[place + 4 : place + 6] in LONG_VR else 8)
+            length = int(struct.unpack_from(f"{order}I", data, start - 4)[0])
+            # A shorter one is that of an icon, which is nested in the header.
+            if pixel_bytes <= length < UNDEFINED_LENGTH:
+                return max(start + length - len(data), 0)
+            place = data.find(tag, place + 1)
+    return None
 
 
 def _is_garbled(reader: sitk.ImageFileReader, keys: tuple[str, ...]) -> bool:

@@ -58,3 +58,19 @@ def read_lock(path: Path) -> list[Pin]:
         )
         for entry in entries
     ]
+
+
+def read_constraints() -> list[Pin]:
+    """Return the versions that the tests run with; they have no hashes."""
+    lines = (ROOT / "Testing" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [Pin(Requirement(line), ()) for line in lines if line and not line.startswith("#")]
+
+
+def declared(project: Path) -> list[Requirement]:
+    """Return what a project's ``pyproject.toml`` asks for, less the project's other package."""
+    text = (project / "pyproject.toml").read_text(encoding="utf-8")
+    body = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
+    if body is None:
+        raise ValueError(f"{project} has no dependencies")
+    found = [Requirement(text) for text in re.findall(r'"([^"]+)"', body.group(1))]
+    return [one for one in found if one.name != "isdmae"]

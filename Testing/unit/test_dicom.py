@@ -348,6 +348,28 @@ class TestDamage:
         assert error.code == "undecodable-slice"
         assert path.name in error.message
 
+    @pytest.mark.parametrize(
+        "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
+    )
+    def test_what_is_cut_off_is_counted_without_gdcm(self, tmp_path: Path, syntax: str) -> None:
+        """Up to SimpleITK 2.5.3 GDCM fills it up; an icon's pixels in the header are not meant."""
+        big = HU[0].astype(">i2" if syntax == ExplicitVRBigEndian else "<i2")
+        made = dataset(big, 0)
+        icon = Dataset()
+        icon.Rows = icon.Columns = 2
+        icon.BitsAllocated = 8
+        icon.PixelData = bytes(4)
+        made.IconImageSequence = [icon]
+        made.file_meta.TransferSyntaxUID = syntax
+        path = tmp_path / "slice.dcm"
+        made.save_as(path, enforce_file_format=True)
+        whole, needed = path.read_bytes(), 2 * ROWS * COLUMNS
+        assert dicom_header._missing_bytes(path, needed) == 0
+        assert dicom_header._missing_bytes(path, needed + 2) is None
+        path.write_bytes(whole[:-50])
+        assert dicom_header._missing_bytes(path, needed) == 50
+        assert dicom_header.read_header(path) is None
+
     def test_too_few_pixels(self, tmp_path: Path) -> None:
         """GDCM fills up a pixel element that is too short, without a word."""
         big = np.zeros((3, 64, 64), dtype=int)

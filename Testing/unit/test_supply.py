@@ -15,18 +15,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from supply import audit
-from supply.locked import LOCKS, ROOT, Pin, read_lock
+from supply.locked import LOCKS, ROOT, Pin, declared, read_constraints, read_lock
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 PROJECTS = (ROOT / "ISDMAESegmentation", ROOT / "Training")
-
-
-def declared(project: Path) -> list[Requirement]:
-    text = (project / "pyproject.toml").read_text(encoding="utf-8")
-    body = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
-    assert body is not None
-    found = [Requirement(line.strip(' ",')) for line in body.group(1).splitlines()]
-    return [one for one in found if one.name != "isdmae"]
 
 
 def installed(pins: list[Pin], python: str, system: str = "linux") -> dict[str, Pin]:
@@ -69,7 +61,10 @@ def test_every_line_is_one_version_with_hashes(lock: Path) -> None:
 
 def test_what_the_packages_need_in_turn_is_locked() -> None:
     """As the metadata of what is installed here has it, from the two packages downwards."""
-    locked = {pin.name for lock in LOCKS for pin in read_lock(lock)}
+    pins = [pin for lock in LOCKS for pin in read_lock(lock)]
+    if ("numpy", metadata.version("numpy")) not in {(pin.name, pin.version) for pin in pins}:
+        pytest.skip("other versions are installed than the locked ones")
+    locked = {pin.name for pin in pins}
     seen: set[str] = set()
     todo = [canonicalize_name(one.name) for project in PROJECTS for one in declared(project)]
     while todo:
@@ -88,12 +83,9 @@ def test_what_the_packages_need_in_turn_is_locked() -> None:
 
 
 def test_locked_versions_are_those_that_the_tests_ran_with() -> None:
-    lines = (ROOT / "Testing" / "constraints.txt").read_text(encoding="utf-8").splitlines()
     tested: dict[str, set[str]] = {}
-    for line in lines:
-        if "==" in line.partition(";")[0]:
-            pin = Pin(Requirement(line), ())
-            tested.setdefault(pin.name, set()).add(pin.version)
+    for pin in read_constraints():
+        tested.setdefault(pin.name, set()).add(pin.version)
     for lock in LOCKS:
         for pin in read_lock(lock):
             assert pin.version in tested.get(pin.name, {pin.version}), pin.name
