@@ -70,6 +70,7 @@ def write_page(
     results: dict[str, Any],
     targets: Sequence[Target],
     remarks: str,
+    how: str = "What is compared ran in turns; medians.",
 ) -> None:
     """Write ``path`` with .json and .md: targets first, then all that was measured, as tables."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def write_page(
     lines = [
         f"# {title}",
         "",
-        f"`{command}` on {machine()}. What is compared ran in turns; medians.",
+        f"`{command}` on {machine()}. {how}",
         "",
         f"![]({path.name}.png)",
         "",
