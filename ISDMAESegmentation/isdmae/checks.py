@@ -1,6 +1,6 @@
 """Every refusal and every warning on input, one function each.
 
-A refusal raises ``InputError``; a warning is a ``Notice``. ``prepare_hu`` runs the checks of a CT
+A refusal raises ``InputError``; a warning is a ``Notice``. ``check_ct`` runs the checks of a CT
 volume in their order, the reader runs those that need the file (frames, channels); the places of
 DICOM slices are checked in ``slice_positions``.
 """
@@ -47,8 +47,11 @@ class Notice:
     remedy: str
 
 
-def prepare_hu(volume: Volume, *, force: bool = False) -> tuple[Volume, list[Notice]]:
-    """Check a CT volume and return it clean: finite, nothing below -1024 HU, a signed type.
+def check_ct(volume: Volume, *, force: bool = False) -> tuple[Volume, list[Notice]]:
+    """Check a CT volume and return it with finite values of a signed type.
+
+    Values below -1024 HU stay, as a copy of a long scan takes half a gigabyte; what cuts slices out
+    of it (`isdmae.grids.slice_batch`, `isdmae.points.cut_crops`) reads them as air.
 
     Parameters
     ----------
@@ -68,6 +71,19 @@ def prepare_hu(volume: Volume, *, force: bool = False) -> tuple[Volume, list[Not
     ------
     InputError
         Where the volume is too small, holds too many non-finite values, or is not in HU.
+    """
+    notices = check_extent(volume)
+    volume, found = replace_nonfinite(volume)
+    notices += found + check_padding(volume)
+    if not force:
+        check_hu(volume)
+    volume = volume.with_array(narrow_dtype(volume.array), is_hu=True)
+    notices += check_slice_count(volume) + check_slice_thickness(volume) + check_obliquity(volume)
+    return volume, notices
+
+
+def prepare_hu(volume: Volume, *, force: bool = False) -> tuple[Volume, list[Notice]]:
+    """Do `check_ct`, and raise what lies below -1024 HU, such as padding of -3024, to that.
 
     Examples
     --------
@@ -77,15 +93,10 @@ def prepare_hu(volume: Volume, *, force: bool = False) -> tuple[Volume, list[Not
     >>> float(clean.array.min()), [notice.code for notice in notices]
     (-1024.0, ['padding'])
     """
-    notices = check_extent(volume)
-    volume, found = replace_nonfinite(volume)
-    notices += found
-    volume, found = replace_padding(volume)
-    notices += found
-    if not force:
-        check_hu(volume)
-    volume = volume.with_array(narrow_dtype(volume.array), is_hu=True)
-    notices += check_slice_count(volume) + check_slice_thickness(volume) + check_obliquity(volume)
+    volume, notices = check_ct(volume, force=force)
+    if any(notice.code == "padding" for notice in notices):
+        raised = np.maximum(volume.array, volume.array.dtype.type(AIR_HU))
+        volume = volume.with_array(narrow_dtype(raised))
     return volume, notices
 
 
@@ -173,34 +184,35 @@ def replace_nonfinite(volume: Volume) -> tuple[Volume, list[Notice]]:
     return volume.with_array(np.where(bad, array.dtype.type(AIR_HU), array)), [notice]
 
 
-def replace_padding(volume: Volume) -> tuple[Volume, list[Notice]]:
-    """Raise every value below -1024 HU, such as padding of -2000 or -3024, to -1024."""
+def check_padding(volume: Volume) -> list[Notice]:
+    """Say where values lie below -1024 HU, such as padding of -2000 or -3024."""
     array = volume.array
     lowest = float(array.min())
     if lowest >= AIR_HU:
-        return volume, []
-    share = float(np.count_nonzero(array < AIR_HU)) / array.size
-    notice = Notice(
-        "padding",
-        f"{_percent(share)} of the voxels lie below {AIR_HU} HU (lowest {lowest:.0f}); they are "
-        f"read as air, {AIR_HU} HU.",
-        "Nothing to do: scanners fill the corners of an image like this.",
-    )
-    # int8 cannot hold -1024, but it cannot lie below it either.
-    return volume.with_array(np.maximum(array, array.dtype.type(AIR_HU))), [notice]
+        return []
+    # Slice by slice, so that what is compared stays in the cache.
+    share = sum(int(np.count_nonzero(one < AIR_HU)) for one in array) / array.size
+    return [
+        Notice(
+            "padding",
+            f"{_percent(share)} of the voxels lie below {AIR_HU} HU (lowest {lowest:.0f}); they "
+            f"are read as air, {AIR_HU} HU.",
+            "Nothing to do: scanners fill the corners of an image like this.",
+        )
+    ]
 
 
 def check_hu(volume: Volume) -> None:
     """Raise ``InputError`` where the values cannot be Hounsfield units of a body in air.
 
-    Run it after ``replace_nonfinite`` and ``replace_padding``. The shares are measured on an even
+    Run it after ``replace_nonfinite``. The shares are measured on an even
     sample of about two million voxels, minimum and maximum on all.
     """
     array = volume.array
-    lowest, highest = float(array.min()), float(array.max())
     sample = _sample(array)
-    if volume.is_hu and highest <= HIGHEST_HU and _shares_fit(sample):
+    if volume.is_hu and _shares_fit(sample) and _reaches_no_higher(array, HIGHEST_HU):
         return
+    lowest, highest = max(float(array.min()), AIR_HU), float(array.max())
     measured = (
         f"they run from {lowest:g} to {highest:g}, {_percent(_share_air(sample))} lie below "
         f"{AIR_BELOW_HU} (air, lung) and {_percent(_share_between(sample, SOFT_TISSUE_HU))} in "
@@ -284,6 +296,12 @@ def narrow_dtype(array: Array) -> Array:
         if limits.min <= lowest and highest <= limits.max:
             return array.astype(dtype)
     return array.astype(np.float32)
+
+
+def _reaches_no_higher(array: Array, highest: int) -> bool:
+    """Tell whether no value lies above; of a type that cannot hold more, without a look."""
+    fits = array.dtype.kind in "iu" and np.iinfo(array.dtype).max <= highest
+    return fits or float(array.max()) <= highest
 
 
 def _shares_fit(sample: Array) -> bool:

@@ -6,7 +6,6 @@ import numpy as np
 
 from .checks import Notice
 from .labels import LEFT, RIGHT, Label
-from .parts import bounding_box
 from .volume import Array, Volume
 
 
@@ -63,9 +62,10 @@ def result_notices(labelmap: Volume, labels: tuple[Label, ...]) -> list[Notice]:
                 "Swap the sides if the picture is mirrored.",
             )
         ]
-    part = labelmap.array[bounding_box(labelmap.array)]
     columns = {
-        label.modifier: np.flatnonzero((part == label.value).any(axis=0).any(axis=0))
+        label.modifier: np.flatnonzero(
+            np.any([(one == label.value).any(axis=0) for one in labelmap.array], axis=0)
+        )
         for label in labels
         if label.modifier in (LEFT, RIGHT)
     }

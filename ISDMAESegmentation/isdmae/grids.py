@@ -5,16 +5,25 @@ Shapes: B batch of slices, C channels, K slices of a scan, D H W voxels of a net
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import InputError
 from .preprocess import AIR_HU, PreprocessConfig
+from .resample import (
+    Between,
+    interpolate,
+    largest,
+    largest_between,
+    meeting,
+    reach,
+    resample_depth,
+    sample_positions,
+)
 from .volume import Array, Volume
 
 MOST_PIXELS = 4096**2
@@ -90,7 +99,11 @@ class SliceGrid:
 
         Where the network saw nothing is background for certain.
         """
-        found = self._back(scores, (slice(0, self.seen[0]), slice(0, self.seen[1])))
+        found = scores[..., : self.target[0], : self.target[1]]
+        for axis in (1, 0):
+            if self.target[axis] != self.seen[axis]:
+                places = sample_positions(self.target[axis], self.seen[axis])
+                found = interpolate(found, places.to(scores.device), 2 + axis)
         if self.seen == self.source:
             return found
         top, left = self._corner
@@ -98,39 +111,36 @@ class SliceGrid:
         rim = (left, right, top, bottom)
         return torch.cat([F.pad(found[:, :1], rim, value=CERTAIN), F.pad(found[:, 1:], rim)], 1)
 
-    def labels(self, scores: Tensor) -> Array:
-        """Return the class with the largest score after `back`: uint8 (B, H, W).
+    def write_labels(self, scores: Tensor, slices: Iterable[Array]) -> None:
+        """Write the class with the largest score after `back` to B slices, zeros of uint8 (H, W).
 
-        Only the box that shows something is resampled: between pixels of the network that are
-        background there is only background.
+        Between pixels of the network of one class there is only that class: its score is the
+        largest in any mean of theirs. So scores are resampled only where classes meet.
         """
-        labels = np.zeros((len(scores), *self.source), dtype=np.uint8)
-        shown = (largest(scores[..., : self.target[0], : self.target[1]]) > 0).any(dim=0)
+        seen = largest(scores[..., : self.target[0], : self.target[1]]).to(torch.uint8)
+        shown = seen.amax(dim=0)
         if not shown.any():
-            return labels
+            return
         rows, columns = (
-            _reach(shown.any(dim=1 - axis), self.target[axis], self.seen[axis]) for axis in (0, 1)
+            reach(shown.amax(dim=1 - axis), self.target[axis], self.seen[axis]) for axis in (0, 1)
         )
-        found = largest(self._back(scores, (rows, columns)))
+        along_y, along_x = (
+            Between.of(sample_positions(self.target[axis], self.seen[axis])[box], seen, 1 + axis)
+            for axis, box in enumerate((rows, columns))
+        )
+        found, mixed = (
+            classes.index_select(1, along_y.before).index_select(2, along_x.before)
+            for classes in (seen, meeting(seen))
+        )
+        image, row, column = torch.nonzero(mixed, as_tuple=True)
+        found[image, row, column] = largest_between(
+            scores, image, along_y.at(row), along_x.at(column)
+        )
         top, left = self._corner
-        place = (
-            slice(top + rows.start, top + rows.stop),
-            slice(left + columns.start, left + columns.stop),
-        )
-        labels[:, place[0], place[1]] = found.to(torch.uint8).cpu().numpy()
-        return labels
-
-    def _back(self, scores: Tensor, box: tuple[slice, slice]) -> Tensor:
-        """Resample to a box (rows, columns) of ``seen``."""
-        scores = scores[..., : self.target[0], : self.target[1]]
-        for axis in (1, 0):
-            if self.target[axis] != self.seen[axis]:
-                places = sample_positions(self.target[axis], self.seen[axis])[box[axis]]
-                scores = interpolate(scores, places.to(scores.device), 2 + axis)
-            else:
-                length = box[axis].stop - box[axis].start
-                scores = scores.narrow(2 + axis, box[axis].start, length)
-        return scores
+        for one, labels in zip(found.cpu().numpy(), slices, strict=True):
+            labels[
+                top + rows.start : top + rows.stop, left + columns.start : left + columns.stop
+            ] = one
 
     @property
     def _corner(self) -> tuple[int, int]:
@@ -226,63 +236,17 @@ class VolumeGrid:
         """
         return self.plane.back(self._between(scores, first, start, stop))
 
-    def labels(self, scores: Tensor, first: int, start: int, stop: int) -> Array:
-        """Return the class with the largest score after `back`: uint8 (stop - start, H, W)."""
-        return self.plane.labels(self._between(scores, first, start, stop))
+    def write_labels(self, scores: Tensor, first: int, start: int, labels: Array) -> None:
+        """Write the class with the largest score after `back` to zeros of uint8 (n, H, W).
+
+        They are the slices ``start``, ``start + 1``, ... of the scan.
+        """
+        stop = start + len(labels)
+        self.plane.write_labels(self._between(scores, first, start, stop), labels)
 
     def _between(self, scores: Tensor, first: int, start: int, stop: int) -> Tensor:
         places = sample_positions(self.target[0], self.source[0])[start:stop]
         return interpolate(scores, places.to(scores.device) - first, 1).movedim(1, 0)
-
-
-def largest(scores: Tensor) -> Tensor:
-    """Return the class with the largest score: int64 (B, H, W) of float (B, C, H, W).
-
-    The first of equals, as ``argmax`` would; on a CPU that takes ten times as long.
-    """
-    return scores.max(dim=1).indices
-
-
-def interpolate(values: Tensor, position: Tensor, axis: int) -> Tensor:
-    """Return ``values`` at places along one axis, linearly; beyond the last one, the last one."""
-    below = position.long()
-    above = (below + 1).clamp(max=values.shape[axis] - 1)
-    share = (position - below).to(values)
-    share = share.view(-1, *[1] * (values.ndim - axis - 1))
-    return torch.lerp(values.index_select(axis, below), values.index_select(axis, above), share)
-
-
-def _reach(used: Tensor, count: int, samples: int) -> slice:
-    """Return which of ``samples`` pixels are made from any of the used ones of ``count``."""
-    places = torch.nonzero(used)
-    position = sample_positions(count, samples)
-    near = (position > int(places[0]) - 1) & (position < int(places[-1]) + 1)
-    inside = torch.nonzero(near)
-    return slice(int(inside[0]), int(inside[-1]) + 1)
-
-
-def sample_positions(count: int, samples: int) -> Tensor:
-    """Return where the centres of ``samples`` pixels lie among ``count`` of the same extent.
-
-    float64; the first and the last pixel reach to the edge.
-    """
-    return ((torch.arange(samples, dtype=torch.float64) + 0.5) * (count / samples) - 0.5).clamp(
-        0, count - 1
-    )
-
-
-def resample_depth(slices: Tensor, depth: int) -> Tensor:
-    """Resample float32 (K, H, W) to (``depth``, H, W); shrinking averages, enlarging is linear."""
-    count, height, width = slices.shape
-    if count == depth:
-        return slices
-    result = torch.empty((depth, height, width))
-    for row in range(height):
-        line = slices[:, row][None, None]
-        result[:, row] = F.interpolate(
-            line, size=(depth, width), mode="bilinear", align_corners=False, antialias=True
-        )[0, 0]
-    return result
 
 
 def neighbour_indices(
@@ -309,10 +273,11 @@ def neighbour_indices(
 def slice_batch(volume: Volume, indices: Sequence[int] | slice) -> Tensor:
     """Return axial slices of an LPS-ordered volume as float32 (B, 1, H, W).
 
-    HU stay HU; a picture's grey values are brought to 0..1 by its own minimum and maximum.
+    HU stay HU, with air below -1024; a picture's grey values are brought to 0..1 by its own
+    minimum and maximum.
     """
     slices = torch.from_numpy(volume.array[indices].astype("float32"))[:, None]
     if volume.is_hu:
-        return slices
+        return slices.clamp_(min=AIR_HU)
     low, high = float(volume.array.min()), float(volume.array.max())
     return (slices - low) / max(high - low, 1e-6)

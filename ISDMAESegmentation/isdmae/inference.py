@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from .bundle import Bundle, find_bundle
-from .checks import Notice, prepare_hu
+from .checks import Notice, check_ct
 from .compute import LoadedNetwork, Progress, Stop, Watcher, available_threads
 from .device import DeviceChoice
 from .errors import Cancelled, InputError
 from .findings import result_notices, shares_of
 from .labels import Label, numbered
+from .parts import bounding_box
 from .points import Point, longest_diameter_mm
 from .pointwise import label_points
 from .postprocess import CleaningCounts, clean, speck_slices, volumes_ml
@@ -185,7 +186,7 @@ class Predictor:
         with watch("check and orient"):
             self._refuse_kind(volume)
             self._refuse_points(volume, points)
-            checked, notices = prepare_hu(volume, force=force) if volume.is_hu else (volume, [])
+            checked, notices = check_ct(volume, force=force) if volume.is_hu else (volume, [])
             turned, order = to_lps_order(checked)
             span = slice(0, len(turned.array)) if region is None else region.box(turned)[0]
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
@@ -225,14 +226,15 @@ class Predictor:
                     cleaned.array, surroundings, structures, around.bundle.info.labels
                 )
             diameters = longest_diameter_mm(cleaned.array, cleaned.spacing_mm) if points else {}
-            labelmap = volume.with_array(back)
-            volumes = volumes_ml(labelmap, structures)
-            of_result = at_points if points else result_notices(cleaned, structures)
+            box = bounding_box(cleaned.array)
+            shown = cleaned.crop(box) if box else cleaned
+            volumes = volumes_ml(shown, structures)
+            of_result = at_points if points else result_notices(shown, structures)
         if stop is not None and stop():
             raise Cancelled()
         report("clean", 1.0)
         return Segmentation(
-            labelmap=labelmap,
+            labelmap=volume.with_array(back),
             labels=structures,
             volumes_ml=volumes,
             shares=shares,
@@ -241,7 +243,7 @@ class Predictor:
                 for label in structures
                 if label.value in diameters
             },
-            status="done" if back.any() else "empty",
+            status="done" if box else "empty",
             bundle=self.bundle,
             notices=(*notices, *left_out, *of_result),
             seconds={stage: round(spent, 3) for stage, spent in watch.seconds.items()},

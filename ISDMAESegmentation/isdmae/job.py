@@ -174,7 +174,7 @@ def refuse_outputs(job: PredictJob) -> None:
 
 def label_box(labels: Array) -> tuple[slice, slice, slice]:
     """Return the box (k, j, i) that holds every label; one voxel where there is none."""
-    return bounding_box(labels) if labels.any() else (slice(0, 1), slice(0, 1), slice(0, 1))
+    return bounding_box(labels) or (slice(0, 1), slice(0, 1), slice(0, 1))
 
 
 def write_box(path: Path, labels: Array, *, overwrite: bool) -> None:

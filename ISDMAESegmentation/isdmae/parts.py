@@ -109,9 +109,11 @@ class Parts:
         return np.repeat(slices, lengths), np.repeat(rows, lengths), along
 
 
-def bounding_box(labels: Array) -> tuple[slice, slice, slice]:
-    """Return the smallest box (k, j, i) that holds every non-zero voxel; there must be one."""
+def bounding_box(labels: Array) -> tuple[slice, slice, slice] | None:
+    """Return the smallest box (k, j, i) that holds every non-zero voxel; None without any."""
     plane: Array = labels.max(axis=0)
+    if not plane.any():
+        return None
     j, i = _span(plane.max(axis=1)), _span(plane.max(axis=0))
     return _span(labels[:, j, i].max(axis=(1, 2))), j, i
 

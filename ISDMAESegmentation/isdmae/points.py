@@ -87,7 +87,7 @@ def cut_crops(volume: Volume, point_mm: Point, edge: int) -> Crops:
     size = (last_k - first_k, edge, edge)
     crops = np.full(size, AIR_HU, np.float32)
     inside, outside = _overlap(first, size, volume.shape)
-    crops[inside] = volume.array[outside]
+    crops[inside] = np.maximum(volume.array[outside], AIR_HU)
     low = crops.min(axis=(1, 2), keepdims=True)
     span = np.maximum(crops.max(axis=(1, 2), keepdims=True) - low, 1.0)
     pictures = np.rint((crops - low) * (255 / span)).astype(np.uint8)

@@ -81,10 +81,11 @@ def clean(
     CleaningCounts
         For the report.
     """
-    if not labelmap.array.any():
-        return labelmap, CleaningCounts()
     box = bounding_box(labelmap.array)
-    parts = Parts.of(np.ascontiguousarray(labelmap.array[box]))
+    if box is None:
+        return labelmap, CleaningCounts()
+    part = np.array(labelmap.array[box])
+    parts = Parts.of(part)
     looked_at = slices or len(labelmap.array)
     smallest = smallest_voxels(labelmap, config, looked_at)
     thinnest = fewest_slices(labelmap, config, looked_at)
@@ -93,9 +94,10 @@ def clean(
     filled = _fill_holes(parts, values, smallest) if config.fill_holes else 0
     changed = values != parts.values
     if changed.any():
-        labels = np.array(labelmap.array)
         for value in np.unique(values[changed]):
-            labels[box][parts.voxels(changed & (values == value))] = value
+            part[parts.voxels(changed & (values == value))] = value
+        labels = np.zeros(labelmap.shape, part.dtype)
+        labels[box] = part
         labelmap = labelmap.with_array(labels)
     return labelmap, CleaningCounts(moved=moved, removed=removed, filled=filled)
 
@@ -132,13 +134,12 @@ def fewest_slices(labelmap: Volume, config: PostprocessConfig, slices: int) -> i
 
 def volumes_ml(labelmap: Volume, labels: Sequence[Label]) -> dict[str, float]:
     """Return each label's volume in mL by name."""
-    part = labelmap.array
-    if part.any():
-        part = part[bounding_box(part)]
-    return {
-        label.name: float(np.count_nonzero(part == label.value)) * labelmap.voxel_ml
+    voxels = {
+        # Slice by slice, so that what is compared stays in the cache.
+        label.name: sum(np.count_nonzero(one == label.value) for one in labelmap.array)
         for label in labels
     }
+    return {name: float(count) * labelmap.voxel_ml for name, count in voxels.items()}
 
 
 def _settle_specks(parts: Parts, values: Array, smallest: float, thinnest: int) -> tuple[int, int]:

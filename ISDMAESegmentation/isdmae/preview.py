@@ -61,7 +61,7 @@ def close_ups(image: Volume, labelmap: Volume, labels: Sequence[Label]) -> Array
 def _row(turned: Volume, values: Array, label: Label, labels: Sequence[Label]) -> Array:
     """Return axial, coronal and sagittal panels through the middle of a label."""
     spacing = turned.spacing_mm[::-1]
-    part = bounding_box(values == label.value)
+    part = _box(values == label.value)
     k, j, i = ((one.start + one.stop - 1) // 2 for one in part)
     near = tuple(
         slice(max(0, round(at - NEAR_MM / 2 / mm)), round(at + NEAR_MM / 2 / mm) + 1)
@@ -118,9 +118,14 @@ def _window(volume: Volume) -> tuple[float, float]:
     return float(volume.array.min()), float(volume.array.max())
 
 
+def _box(values: Array) -> tuple[slice, ...]:
+    """Return the box (k, j, i) of what is labelled, or the whole."""
+    return bounding_box(values) or tuple(slice(0, length) for length in values.shape)
+
+
 def _positions(values: Array, axis: int, shares: Sequence[float]) -> list[int]:
     """Return slices along ``axis`` at these shares of the labelled extent, or of the volume."""
-    span = bounding_box(values)[axis] if values.any() else slice(0, values.shape[axis])
+    span = _box(values)[axis]
     return [span.start + int(share * (span.stop - span.start - 1)) for share in shares]
 
 

@@ -74,7 +74,7 @@ def _label(
         with watcher.watch("network"):
             scores = network.scores(images, is_hu=is_hu)
         with watcher.watch("back to the grid"):
-            labels[some] = grid.labels(scores)
+            grid.write_labels(scores, [labels[k] for k in some])
 
     watcher.batches(network, len(slices), label)
 

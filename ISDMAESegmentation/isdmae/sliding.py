@@ -81,7 +81,7 @@ def _label_part(part: Volume, network: LoadedNetwork, watcher: Watcher, overlap:
         ready = first + kept.shape[1]
         with watcher.watch("back to the grid"):
             while (stop := _complete(grid, k, ready)) > k:
-                labels[k:stop] = grid.labels(kept, first, k, stop)
+                grid.write_labels(kept, first, k, labels[k:stop])
                 k = stop
         if k < len(labels):
             start = min(grid.needed(k, k + 1)[0], ready)

@@ -65,7 +65,7 @@ def label_views(
             stop = min(start + AT_ONCE, len(labels))
             first, last = grid.needed(start, stop)
             scores = total[:, first:last].float()
-            labels[start:stop] = grid.labels(scores, first, start, stop)
+            grid.write_labels(scores, first, start, labels[start:stop])
     return labels
 
 

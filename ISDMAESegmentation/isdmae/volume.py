@@ -123,6 +123,12 @@ class Volume:
             raise ValueError(f"Shape {array.shape} does not fit the grid {self.shape}.")
         return replace(self, array=array, is_hu=self.is_hu if is_hu is None else is_hu)
 
+    def crop(self, box: tuple[slice, slice, slice]) -> Volume:
+        """Return the part of a box (k, j, i), with its place in the patient."""
+        first = np.array([part.start for part in reversed(box)])
+        origin = np.asarray(self.origin_mm) + self.affine[:3, :3] @ first
+        return replace(self, array=self.array[box], origin_mm=tuple(origin))
+
     def same_grid(self, other: Volume, *, tolerance: float = 1e-6) -> bool:
         """Tell whether both lie on one grid: shape equal, geometry within ``tolerance``."""
         return self.shape == other.shape and bool(

@@ -297,6 +297,9 @@ class TestPadding:
         clean, notices = prepare_hu(volume(array))
         assert clean.array.dtype == dtype
         assert (clean.array[:, :4] == -1024).all()
+        as_it_is, same = checks.check_ct(volume(array))
+        assert np.shares_memory(as_it_is.array, array)
+        assert same == notices
         np.testing.assert_array_equal(clean.array[:, 4:], array[:, 4:])
         assert codes(notices) == ["padding"]
         assert f"10.0 % of the voxels lie below -1024 HU (lowest {padding})" in notices[0].message

@@ -54,6 +54,7 @@ def test_an_unchanged_grid_returns_the_very_values() -> None:
 def test_slices_of_a_ct_stay_hu_and_a_picture_goes_to_0_to_1() -> None:
     array = np.array([[[0, 50], [100, 200]]], np.uint8)
     assert slice_batch(Volume(array=array), [0]).max() == 200
+    assert slice_batch(Volume(array=array.astype(np.int16) - 3000), [0]).min() == -1024
     picture = slice_batch(Volume(array=array, is_hu=False), [0])
     assert picture.flatten().tolist() == [0.0, 0.25, 0.5, 1.0]
     flat = Volume(array=np.full((1, 2, 2), 7), is_hu=False)
@@ -66,6 +67,12 @@ def test_a_ct_that_goes_as_a_picture_is_brought_to_the_picture_size() -> None:
     assert SliceGrid.of(ct, config, multiple=16).target == (30, 40)
 
 
+def labels_of(scores: torch.Tensor, grid: SliceGrid) -> np.ndarray:
+    labels = np.zeros((len(scores), *grid.source), np.uint8)
+    grid.write_labels(scores, labels)
+    return labels
+
+
 def test_of_a_picture_the_network_may_see_the_middle_alone() -> None:
     picture = Volume(array=np.zeros((1, 61, 80), np.uint8), is_hu=False)
     grid = SliceGrid.of(picture, PreprocessConfig(picture_size=64, middle=32), multiple=16)
@@ -74,27 +81,30 @@ def test_of_a_picture_the_network_may_see_the_middle_alone() -> None:
     image = torch.zeros(1, 1, 61, 80)
     image[0, 0, 30:34, 50:53] = 1.0  # within the middle: rows 14..45, columns 24..55
     seen = grid.forward(image, 0.0)
-    labels = grid.labels(torch.cat([0.5 - seen, seen - 0.5], dim=1))
+    labels = labels_of(torch.cat([0.5 - seen, seen - 0.5], dim=1), grid)
     assert np.array_equal(labels > 0, image[0].numpy() > 0.5)
     everywhere = torch.tensor([-1.0, 1.0])[:, None, None].expand(1, 2, 64, 64)
-    labels = grid.labels(everywhere)
+    labels = labels_of(everywhere, grid)
     assert labels.sum() == labels[0, 14:46, 24:56].sum() == 32 * 32
 
 
 @pytest.mark.parametrize("pixel", [0.6, 1.5, 2.2])
-@pytest.mark.parametrize("margin", [0, 9])
-def test_labels_are_the_largest_of_all_scores(pixel: float, margin: int) -> None:
-    """Though only the box that shows something is resampled."""
+@pytest.mark.parametrize(("margin", "smooth"), [(0, False), (9, False), (0, True), (9, True)])
+def test_labels_are_the_largest_of_all_scores(pixel: float, margin: int, smooth: bool) -> None:
+    """Though only where classes meet is anything resampled."""
     ct = Volume(array=np.zeros((2, 61, 83), np.int16), spacing_mm=(pixel, pixel, 2.0))
     grid = SliceGrid.of(ct, PreprocessConfig(), multiple=16)
     torch.manual_seed(0)
     scores = torch.randn(2, 3, *grid.padded)
+    if smooth:
+        scores = F.interpolate(scores[..., ::8, ::8], size=grid.padded, mode="bicubic")
     if margin:
         scores[:, 1:, :margin] = scores[:, 1:, :, :margin] = -9.0
-    labels = grid.labels(scores)
+    labels = labels_of(scores, grid)
     assert labels.shape == (2, 61, 83)
     assert np.array_equal(labels, grid.back(scores).argmax(dim=1).numpy())
-    assert not grid.labels(scores - 99.0 * torch.tensor([0.0, 1.0, 1.0])[:, None, None]).any()
+    nothing = scores - 99.0 * torch.tensor([0.0, 1.0, 1.0])[:, None, None]
+    assert not labels_of(nothing, grid).any()
 
 
 @pytest.mark.parametrize("pixel", [0.6, 2.2])

@@ -37,6 +37,15 @@ def test_the_point_is_in_the_middle_of_its_crops() -> None:
     assert crops.pictures[k, 0, 0] == 0
 
 
+def test_padding_is_read_as_air() -> None:
+    padded, air = np.array(ct().array), np.array(ct().array)
+    padded[:, :, 50:], air[:, :, 50:] = -3024, -1024
+    seen = [
+        cut_crops(ct().with_array(one), place(15, 21, 42), 32).pictures for one in (padded, air)
+    ]
+    assert np.array_equal(*seen)
+
+
 def test_what_was_found_returns_to_its_place_even_over_the_border() -> None:
     volume = ct()
     crops = cut_crops(volume, place(15, 22, 11), 32)

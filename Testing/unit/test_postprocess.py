@@ -142,6 +142,7 @@ def test_volumes_are_in_millilitres() -> None:
 
 def test_the_box_holds_all() -> None:
     assert bounding_box(two_blocks()) == (slice(2, 8), slice(4, 16), slice(3, 27))
+    assert bounding_box(0 * two_blocks()) is None
 
 
 def test_rules_out_of_range_are_refused() -> None:

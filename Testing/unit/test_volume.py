@@ -127,6 +127,16 @@ def test_grids_are_compared_in_millimetres_not_in_parts_of_a_value(name: str) ->
     assert volume.same_grid(other, tolerance=1e-3)
 
 
+def test_a_part_keeps_its_place_in_the_patient() -> None:
+    turned = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    array = np.arange(4 * 5 * 6).reshape(4, 5, 6)
+    whole = Volume(array=array, spacing_mm=(0.7, 0.8, 2.0), origin_mm=(3, -4, 5), direction=turned)
+    part = whole.crop((slice(1, 3), slice(2, 5), slice(4, 6)))
+    assert np.array_equal(part.array, array[1:3, 2:5, 4:6])
+    assert np.allclose(part.affine[:3, 3], (whole.affine @ (4, 2, 1, 1))[:3])
+    assert np.array_equal(part.affine[:3, :3], whole.affine[:3, :3])
+
+
 def test_other_voxels_must_fit_the_grid() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         oriented((0, 1, 2), (1, 1, 1)).with_array(np.zeros((3, 4, 4)))
