@@ -492,7 +492,7 @@ def nan_at(count: int) -> Volume:
         ("small-extent", lambda: checks.check_extent(volume(chest((9, 9, 9)), (1, 1, 1)))),
         ("not-finite", lambda: checks.replace_nonfinite(nan_at(1))[1]),
         ("not-finite", lambda: checks.replace_nonfinite(nan_at(1000))[1]),
-        ("padding", lambda: checks.replace_padding(volume(chest() - 1000))[1]),
+        ("padding", lambda: checks.check_padding(volume(chest() - 1000))),
         ("not-hu", lambda: checks.check_hu(volume(chest() * 0))),
         ("not-hu", lambda: checks.check_hu(volume(chest() + 1024))),
         ("single-slice", lambda: checks.check_slice_count(volume(chest((1, 9, 9))))),
