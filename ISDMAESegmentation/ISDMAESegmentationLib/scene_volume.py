@@ -91,6 +91,7 @@ def ijk_to_ras(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
 
 def surround(volume: slicer.vtkMRMLScalarVolumeNode, roi: slicer.vtkMRMLMarkupsROINode) -> None:
     """Make a new region as large as the CT, for the user to shrink by its handles."""
+    roi.CreateDefaultDisplayNodes()
     bounds = np.zeros(6)
     volume.GetRASBounds(bounds)
     low, high = bounds[0::2], bounds[1::2]

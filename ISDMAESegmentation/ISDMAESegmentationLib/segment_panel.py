@@ -151,7 +151,7 @@ class SegmentPanel:
         label.text = str(message)
         failed = isinstance(message, Failure) and message.code != "cancelled"
         label.toolTip = _("Error code: {code}").format(code=message.code) if failed else ""
-        label.setStyleSheet(failure_style(label) if failed else "")
+        label.setStyleSheet(failure_style() if failed else "")
         label.setVisible(bool(label.text))
 
     # A run

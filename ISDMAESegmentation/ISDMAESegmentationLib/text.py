@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 # The second click of a double click must not cancel what the first one began.
@@ -23,9 +24,9 @@ def stage_in_words(stage: str) -> str:
     return words.get(stage, stage)
 
 
-def failure_style(label: qt.QLabel) -> str:
+def failure_style() -> str:
     """Return the style sheet of a failure: a red that can be read on light and on dark styles."""
-    dark = label.palette.color(qt.QPalette.Window).lightness() < 128
+    dark = slicer.app.palette().color(qt.QPalette.Window).lightness() < 128
     return f"color: {'#ff8a80' if dark else '#b3261e'};"
 
 

@@ -135,7 +135,7 @@ class TrainingPanel:
         label.text = " ".join([str(message), *self._notices]).strip()
         failed = isinstance(message, Failure) and message.code not in ("stopped", "scene-closed")
         label.toolTip = _("Error code: {code}").format(code=message.code) if failed else ""
-        label.setStyleSheet(failure_style(label) if failed else "")
+        label.setStyleSheet(failure_style() if failed else "")
         label.setVisible(bool(label.text))
 
     # What the user does
