@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,21 @@ def default_folder() -> Path:
     return MODULE_FOLDER / "Resources" / "Models"
 
 
+def data_folder() -> Path:
+    """Return where large files of ours lie: beside Slicer's settings.
+
+    On Windows the settings are in the roaming profile, which a clinic copies over the network at
+    every log-in; there the local profile is taken.
+    """
+    settings = Path(qt.QSettings().fileName()).parent
+    local = os.environ.get("LOCALAPPDATA", "") if sys.platform == "win32" else ""
+    return Path(local) / settings.name if local else settings
+
+
 def user_folder() -> Path:
     """Return where the user's own models lie on this machine."""
     named = str(slicer.util.settingsValue(SETTING, "") or "")
-    settings = Path(qt.QSettings().fileName()).parent
-    return Path(named) if named else settings / "ISDMAE-models"
+    return Path(named) if named else data_folder() / "ISDMAE-models"
 
 
 def choose_user_folder(folder: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import qt
 import slicer
 
+from .models import data_folder
 from .training_command import FINETUNE, PRETRAIN
 
 SETTING = "ISDMAESegmentation/RunsFolder"
@@ -40,7 +41,7 @@ class TrainingRun:
 def runs_folder() -> Path:
     """Return where runs go on this machine."""
     named = str(slicer.util.settingsValue(SETTING, "") or "")
-    return Path(named) if named else Path(qt.QSettings().fileName()).parent / "ISDMAE-runs"
+    return Path(named) if named else data_folder() / "ISDMAE-runs"
 
 
 def choose_runs_folder(folder: str) -> None:

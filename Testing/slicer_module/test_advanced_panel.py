@@ -286,3 +286,23 @@ def test_a_worker_that_cannot_start_is_told_at_once(
         client.predict({}, Listener(lambda *_: None, told.append, told.append))
     assert not told
     assert not client.busy
+
+
+def test_large_files_stay_out_of_a_roaming_profile(
+    panel: PanelUnderTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Windows, simulated: a clinic copies the roaming profile at every log-in."""
+    import qt
+
+    from ISDMAESegmentationLib import models, training_runs
+
+    settings = Path(qt.QSettings().fileName()).parent
+    models.choose_user_folder("")
+    training_runs.choose_runs_folder("")
+    assert models.user_folder() == settings / "ISDMAE-models"
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    assert models.user_folder() == tmp_path / settings.name / "ISDMAE-models"
+    assert training_runs.runs_folder() == tmp_path / settings.name / "ISDMAE-runs"
+    models.choose_user_folder(str(tmp_path / "mine"))
+    assert models.user_folder() == tmp_path / "mine"
