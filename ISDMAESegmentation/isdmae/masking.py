@@ -4,8 +4,8 @@ Source: Ding, Wang, Lyu, "Intensity-Spatial Dual Masked Autoencoder", arXiv 2411
 the intensity mask after Zheng et al., TCS-MAE, arXiv 2407.08961.
 
 Mask convention, everywhere: **True = hidden from the encoder**. Counts are exact and drawn
-without replacement, in 2D and 3D alike, without a loop over voxels, patches or bins. (The authors'
-code draws otherwise; `Draw` offers its two ways for comparison.)
+without replacement, in 2D and 3D alike, without a loop over samples, voxels or patches. (The
+authors' code draws otherwise; `Draw` offers its two ways for comparison.)
 
 Shapes: B batch, S the spatial axes ((H, W) or (D, H, W)), N patches or bins.
 """
@@ -169,9 +169,18 @@ def intensity_mask(
     Tensor
         bool (B, 1, \\*S), True = hidden.
     """
-    hidden = choose_hidden(len(image), len(edges) - 1, ratio, generator, draw).to(image.device)
-    bins = torch.bucketize(image.contiguous(), edges[1:-1].to(image.device), right=True)
-    return hidden.gather(1, bins.flatten(1)).reshape(image.shape)
+    hidden = choose_hidden(len(image), len(edges) - 1, ratio, generator, draw)
+    # Upwards through the bins, a voxel turns from hidden to seen and back at some edges: a few
+    # comparisons of the whole batch, a fifth of the time of finding each voxel's bin.
+    turns = hidden[:, 1:] != hidden[:, :-1]
+    passed = torch.where(turns, edges[1:-1].to(turns.device), torch.inf).sort(dim=1).values
+    passed = passed[:, : int(turns.sum(dim=1).max())].to(image.device)
+    each = (-1, *[1] * (image.ndim - 1))
+    mask = hidden[:, 0].to(image.device).view(each).expand(image.shape).clone()
+    beyond = torch.empty_like(mask)
+    for edge in passed.unbind(dim=1):
+        mask ^= torch.ge(image, edge.view(each), out=beyond)
+    return mask
 
 
 def noise_fill(

@@ -32,6 +32,23 @@ def test_ssim_equals_monai(dims: int, shape: tuple[int, ...]) -> None:
     assert torch.allclose(mine, oracle, atol=1e-6)
 
 
+def test_ssim_of_many_images_equals_a_dense_window_and_that_of_each() -> None:
+    torch.manual_seed(0)
+    x, y = torch.rand(4, 3, 240, 310, requires_grad=True), torch.rand(4, 3, 240, 310)
+    line = gaussian_window(15, 1.5)
+    kernel = (line[:, None] * line).expand(3, 1, 15, 15)
+    blurred = [F.conv2d(z, kernel, groups=3) for z in (x, y, x * x, y * y, x * y)]
+    mean_x, mean_y, squares_x, squares_y, products = blurred
+    top = (2 * mean_x * mean_y + 1e-4) * (2 * (products - mean_x * mean_y) + 9e-4)
+    means = mean_x**2 + mean_y**2
+    dense = top / ((means + 1e-4) * (squares_x + squares_y - means + 9e-4))
+    ours = ssim_map(x, y, window=15)
+    assert torch.allclose(ours, dense, atol=3e-5)
+    assert torch.equal(ours[3:], ssim_map(x[3:], y[3:], window=15))
+    slopes = [torch.autograd.grad(values.sum(), x)[0] for values in (ours, dense)]
+    assert torch.allclose(*slopes, atol=1e-5 * float(slopes[1].abs().max()))
+
+
 def test_ssim_of_equal_images_is_one_and_window_sums_to_one() -> None:
     x = torch.rand(1, 1, 16, 16)
     assert torch.allclose(ssim_map(x, x), torch.tensor(1.0), atol=1e-5)

@@ -136,6 +136,19 @@ def test_a_value_on_an_edge_belongs_to_the_bin_above() -> None:
     assert apart > 0
 
 
+@pytest.mark.parametrize("draw", ["exact", "independent", "replacement"])
+@pytest.mark.parametrize("bins", [1, 2, 8])
+def test_each_voxel_is_hidden_as_its_bin_is(draw: Draw, bins: int) -> None:
+    image, edges = (
+        500 * torch.randn(5, 1, 4, 6, 7, generator=chance(1)),
+        equal_bins(-900, 400, bins),
+    )
+    hidden = choose_hidden(5, bins, 0.4, chance(2), draw)
+    number = torch.bucketize(image, edges[1:-1], right=True)
+    mask = intensity_mask(image, edges=edges, ratio=0.4, generator=chance(2), draw=draw)
+    assert torch.equal(mask, hidden.gather(1, number.flatten(1)).view_as(image))
+
+
 def test_bins_by_number_and_by_tissue() -> None:
     assert equal_bins(-1000, 400, 7).tolist() == [-1000, -800, -600, -400, -200, 0, 200, 400]
     assert equal_bins(0, 1, 1).tolist() == [0, 1]
