@@ -149,4 +149,4 @@ screenshots: $(VENV)/train.installed
 	$(BIN)/python Testing/benchmarks/panel_screenshots.py
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(VENV)-matrix $(DEMO)

@@ -30,6 +30,8 @@ from supply.locked import ROOT, declared, read_constraints
 WORKER, TRAINING = ROOT / "ISDMAESegmentation", ROOT / "Training"
 CONSTRAINTS = ROOT / "Testing" / "constraints.txt"
 TOOLS = ("hypothesis", "nibabel", "packaging", "pydicom", "pytest")
+# What tests of the worker's package import from training or from its packages.
+TRAINING_ONLY = ("isdmae_train", "cv2", "yaml")
 CORE = ("Testing/unit", "Testing/property", "ISDMAESegmentation/isdmae")
 WITH_TORCH = ("test_command_line", "test_default_model", "test_worker")
 SHOWN = ("numpy", "scipy", "simpleitk", "safetensors", "torch")
@@ -151,7 +153,7 @@ class Environment:
         if TRAINING in self.row.projects:
             tests.append("Training/isdmae_train")
         else:
-            absent.append("isdmae_train")
+            absent += TRAINING_ONLY
         if "torch" in versions:
             tests += [f"Testing/integration/{name}.py" for name in WITH_TORCH]
         else:
