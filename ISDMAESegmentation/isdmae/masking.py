@@ -65,13 +65,14 @@ def choose_hidden(
     """
     count = hidden_count(number, ratio)
     scores = _uniform(batch, number, generator)
-    if draw == "exact":
-        return scores.argsort(dim=1).argsort(dim=1) < count
     if draw == "independent":
         return scores < ratio
-    # The largest float32 under 1 times ``number`` still rounds to less than ``number``.
-    drawn = (scores[:, :count] * number).long()
-    return torch.zeros(batch, number, dtype=torch.bool).scatter(1, drawn, True)
+    if draw == "exact":
+        drawn = scores.argsort(dim=1)[:, :count]
+    else:
+        # The largest float32 under 1 times ``number`` still rounds to less than ``number``.
+        drawn = (scores[:, :count] * number).long()
+    return torch.zeros(batch, number, dtype=torch.bool).scatter_(1, drawn, True)
 
 
 def _uniform(batch: int, number: int, generator: Generators) -> Tensor:
@@ -124,7 +125,7 @@ def spatial_mask(
     grid = [math.ceil(length / patch_size) for length in size]
     hidden = choose_hidden(batch, math.prod(grid), ratio, generator, draw)
     hidden = hidden.reshape(batch, 1, *grid)
-    for axis, length in enumerate(size, start=2):
+    for axis, length in reversed(list(enumerate(size, start=2))):  # whole rows last, at once
         repeated = hidden.unsqueeze(axis + 1).expand(
             *[-1] * (axis + 1), patch_size, *[-1] * (hidden.ndim - axis - 1)
         )
