@@ -32,6 +32,8 @@ NUMBERS = {
     "Orientation": 2,
     "Rotation": 2,
 }
+# A file for each slice: ITK hands the name to C's printf, which must meet one whole number only.
+NAME_PATTERN = re.compile(r"[^%]*%0?\d{0,2}d[^%]*")
 TYPES = re.compile(r"MET_(U?(CHAR|SHORT|INT|LONG|LONG_LONG)|FLOAT|DOUBLE)(_ARRAY)?")
 
 
@@ -96,7 +98,10 @@ def _read_header(path: Path) -> tuple[dict[str, str], int]:
 
 def _is_consistent(fields: dict[str, str]) -> bool:
     dimensions = fields.get("NDims", "")
-    if dimensions not in ("2", "3", "4") or not fields.get("ElementDataFile"):
+    place = fields.get("ElementDataFile", "")
+    if dimensions not in ("2", "3", "4") or not place:
+        return False
+    if "%" in place and not NAME_PATTERN.fullmatch(place):
         return False
     if not TYPES.fullmatch(fields.get("ElementType", "")) or "DimSize" not in fields:
         return False

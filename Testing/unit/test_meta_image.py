@@ -40,6 +40,13 @@ def path(tmp_path: Path) -> Path:
         ("ObjectType = Image", "DimSize = 4 3 2"),
         ("ElementDataFile = LOCAL", "Comment = no voxels"),
         ("ElementDataFile = LOCAL", "ElementDataFile ="),
+        # ITK hands a name with % to C's printf.
+        ("ElementDataFile = LOCAL", "ElementDataFile = LOC%\xff\xffL"),
+        ("ElementDataFile = LOCAL", "ElementDataFile = a%s.raw 1 2 1"),
+        ("ElementDataFile = LOCAL", "ElementDataFile = a%n.raw 1 2 1"),
+        ("ElementDataFile = LOCAL", "ElementDataFile = a%9999d.raw 1 2 1"),
+        ("ElementDataFile = LOCAL", "ElementDataFile = a%d%d.raw 1 2 1"),
+        ("ElementDataFile = LOCAL", "ElementDataFile = my%20scan.raw"),
     ],
 )
 def test_a_header_that_contradicts_itself_is_refused(path: Path, line: str, other: str) -> None:
@@ -49,6 +56,15 @@ def test_a_header_that_contradicts_itself_is_refused(path: Path, line: str, othe
     with pytest.raises(InputError, match="cannot be read as MetaImage") as caught:
         io.read(path)
     assert caught.value.code == "unreadable-file"
+
+
+def test_a_file_for_each_slice_is_read(path: Path) -> None:
+    header = path.read_bytes().partition(b"ElementDataFile")[0]
+    for number, plane in enumerate(VOXELS, start=1):
+        (path.parent / f"plane-{number:02d}.raw").write_bytes(plane.tobytes())
+    several = path.with_suffix(".mhd")
+    several.write_bytes(header + b"ElementDataFile = plane-%02d.raw 1 2 1\n")
+    assert np.array_equal(io.read(several).volume.array, VOXELS)
 
 
 def test_a_header_without_end_is_not_read_to_the_end(path: Path) -> None:
