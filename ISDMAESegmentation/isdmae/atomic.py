@@ -58,13 +58,27 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
             pass
         yield temporary
         _flush(temporary)
-        refuse_target(target, overwrite)
-        temporary.replace(target)
+        _take_place(temporary, target, overwrite)
         _flush_folder(target.parent)
     except OSError as error:
         raise _explained(error, target) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a share that is gone takes its files with it
+            temporary.unlink(missing_ok=True)
+
+
+def _take_place(temporary: Path, target: Path, overwrite: bool) -> None:
+    """Give the temporary file its name; of two processes at once the second one is refused."""
+    refuse_target(target, overwrite)
+    if not overwrite:
+        try:
+            os.link(temporary, target)
+            return
+        except FileExistsError:
+            refuse_target(target, overwrite)
+        except OSError:
+            pass  # no links here: the moment since the check above remains
+    temporary.replace(target)
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str, *, overwrite: bool = False) -> None:
@@ -191,6 +205,12 @@ def _explained(error: OSError, target: Path) -> IsdmaeError:
         )
     if error.errno in FORBIDDEN:
         return _not_writable(target)
+    if not target.parent.is_dir():
+        return InputError(
+            "no-folder",
+            f"{target.name} could not be written: the folder {target.parent} is gone.",
+            "Check that the disk or network share is there, or choose another folder.",
+        )
     return InputError(
         "write-failed",
         f"{target.name} could not be written: {error.strerror or error}.",

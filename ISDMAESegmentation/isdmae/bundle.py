@@ -274,6 +274,10 @@ def _read_weights(bundle: Bundle, expected: dict[str, Tensor]) -> dict[str, Tens
         tensors: dict[str, Tensor] = load(data)
     except SafetensorError as error:
         raise _bad_bundle(bundle.folder, f"{WEIGHTS_NAME} is damaged ({error})") from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of Rust, where memory is short: no Exception
+            raise MemoryError("no place for the weights") from error
+        raise
     _check_tensors(bundle.folder, tensors, expected)
     return tensors
 

@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +37,9 @@ CPU_BATCH = {2: 2, 3: 1}
 GPU_BATCH = {2: 32, 3: 4}
 """Slices (2D) or cubes (3D) at once."""
 MOST_WORKERS = 16
-"""Batches at once on a CPU; a batch of the default model takes about 60 MB."""
+"""Batches at once on a CPU."""
+BATCH_BYTES, FIRST_BYTES = 60_000_000, 140_000_000
+"""What a batch of the default model takes, and what the first one takes once."""
 MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -112,7 +115,7 @@ class Watcher:
             Where the memory is not enough for one item, even on the CPU.
         """
         left = deque([(0, count)] if count else [])
-        batch, workers, finished = network.batch, network.workers, 0
+        batch, workers, finished = network.batch, _fitting(network.workers), 0
         running: dict[Future[None], tuple[int, int]] = {}
         with self.watch.together(), ThreadPoolExecutor(workers) as pool:
             while left or running:
@@ -142,6 +145,28 @@ class Watcher:
                     log.warning("memory is short: going on with %d at once", workers)
                 elif shorts:
                     batch = network.make_room(batch)
+
+
+def _fitting(workers: int) -> int:
+    """Return how many of so many batches at once there is memory for.
+
+    To ask costs nothing, as nothing is written to it. Convolutions on a CPU do not always report
+    that their memory is not granted, they may end the process.
+
+    Raises
+    ------
+    MemoryError
+        Where it is not even enough for one.
+    """
+    while True:
+        try:
+            np.empty(FIRST_BYTES + workers * BATCH_BYTES, np.uint8)
+        except MemoryError:
+            if workers == 1:
+                raise
+            workers //= 2
+        else:
+            return workers
 
 
 def _compute(work: Callable[[int, int], None], span: tuple[int, int], threads: int) -> None:

@@ -10,8 +10,8 @@ import SimpleITK as sitk
 
 from .checks import Notice, narrow_dtype
 from .dicom_header import SliceHeader, undecodable
-from .errors import InputError
-from .itk import is_out_of_memory, not_enough_memory
+from .errors import InputError, says_memory_is_short
+from .itk import not_enough_memory
 from .slice_positions import (
     check_gantry_tilt,
     check_lateral_positions,
@@ -132,7 +132,7 @@ def _read_pixels(slices: Sequence[SliceHeader]) -> Array:
     try:
         array: Array = sitk.GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
+        if says_memory_is_short(error):
             raise not_enough_memory("the series") from error
         paths = [header.path for header in slices]
         first = next((path for path in paths if not _can_decode(path)), paths[0])

@@ -64,7 +64,20 @@ class Cancelled(IsdmaeError):
 
 
 def says_memory_is_short(error: BaseException) -> bool:
-    """Tell memory exhaustion by Python, PyTorch or ITK from every other error."""
+    """Tell memory exhaustion by Python, PyTorch, oneDNN or ITK from every other error.
+
+    A thread that cannot be started is one: its stack has no place; and a primitive of oneDNN that
+    could be described and not made.
+    """
     text = str(error).lower()
-    words = ("out of memory", "not enough memory", "can't allocate", "failed to allocate")
-    return isinstance(error, MemoryError) or any(word in text for word in words)
+    words = (
+        "out of memory",
+        "not enough memory",
+        "can't allocate",
+        "failed to allocate",
+        "allocate memory",
+        "bad_alloc",
+        "can't start new thread",
+    )
+    unmade = "could not create a primitive" in text and "descriptor" not in text
+    return isinstance(error, MemoryError) or unmade or any(word in text for word in words)

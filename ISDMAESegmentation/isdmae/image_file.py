@@ -14,10 +14,9 @@ import SimpleITK as sitk
 from . import meta_image, nifti, nrrd
 from .atomic import suffix_of
 from .checks import Notice, refuse_channels, refuse_time_series
-from .errors import InputError, ResourceError
+from .errors import InputError, ResourceError, says_memory_is_short
 from .itk import (
     damaged_file,
-    is_out_of_memory,
     not_enough_memory,
     quiet_itk,
     unreadable_file,
@@ -114,7 +113,12 @@ def _load_nifti(path: Path) -> LoadedImage:
     with nifti.for_itk(path, header) as alone, nifti.sheared_allowed(), _explaining(path):
         reader = _open_reader(path, alone)
         nifti.refuse_cut(path, header.promised_bytes + header.voxel_offset)
-        image = nifti.with_nan(reader.Execute(), header, path)
+        try:
+            image = nifti.with_nan(reader.Execute(), header, path)
+        except RuntimeError:
+            # ITK does not say why. The file is whole, so for want of memory? It holds it twice.
+            np.empty(2 * header.promised_bytes, np.uint8)
+            raise
     if grid is not None and image.GetDimension() == 3:
         _lay_on(image, grid)
     return LoadedImage(image, "NIfTI", header.has_orientation, tuple(notices))
@@ -159,7 +163,7 @@ def _explaining(path: Path) -> Iterator[None]:
 
 
 def _explained(error: Exception, path: Path) -> InputError | ResourceError:
-    if is_out_of_memory(error):
+    if says_memory_is_short(error):
         return not_enough_memory(path.name)
     if "orthonormal" in str(error):
         return not_orthonormal(path.name)

@@ -67,12 +67,6 @@ def from_sitk(image: sitk.Image, *, is_hu: bool = True) -> Volume:
         ) from error
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether ITK failed for want of memory; it says so in words only."""
-    text = str(error)
-    return isinstance(error, MemoryError) or "allocate memory" in text or "bad_alloc" in text
-
-
 def not_enough_memory(name: str) -> ResourceError:
     """Return the error for an image that does not fit into memory."""
     return ResourceError(

@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .atomic import atomic_path, suffix_of
-from .errors import InputError, ResourceError
+from .errors import InputError, ResourceError, says_memory_is_short
 from .image_file import FORMATS, load_image
 from .itk import quiet_itk, to_sitk
 from .labels import Label, check_unique
@@ -92,6 +92,8 @@ def write_image_atomic(
                 sitk.WriteImage(image, str(temporary), useCompression=True)
             _verify(temporary, image, target)
         except (RuntimeError, InputError) as error:
+            if says_memory_is_short(error):
+                raise MemoryError(str(error)) from error
             if getattr(error, "code", "") in GRID_CODES:
                 raise _grid_not_kept(target) from error
             raise _incomplete(target, image) from error

@@ -24,7 +24,14 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, TextIO
 
 from . import __version__
-from .errors import EXIT_DEFECT, EXIT_DONE, EXIT_OUT_OF_RESOURCES, InputError, IsdmaeError
+from .errors import (
+    EXIT_DEFECT,
+    EXIT_DONE,
+    EXIT_OUT_OF_RESOURCES,
+    InputError,
+    IsdmaeError,
+    says_memory_is_short,
+)
 from .job import PredictJob, Runner
 from .progress import TimeLeft, progress_event
 from .schema import from_plain
@@ -118,17 +125,18 @@ class Worker:
             self._say({"id": request.id, **self._do(request)})
         except IsdmaeError as error:
             self._say(error_event(request.id, error))
-        except MemoryError:
-            self._say(
-                _event(
-                    request.id,
-                    "out-of-memory",
-                    "The memory is not enough.",
-                    "Close other programs, or crop the scan.",
-                    EXIT_OUT_OF_RESOURCES,
-                )
-            )
         except Exception as error:  # noqa: BLE001 - the worker must answer, whatever happened
+            if says_memory_is_short(error):
+                self._say(
+                    _event(
+                        request.id,
+                        "out-of-memory",
+                        "The memory is not enough.",
+                        "Close other programs, or crop the scan.",
+                        EXIT_OUT_OF_RESOURCES,
+                    )
+                )
+                return
             traceback.print_exc(file=sys.stderr)
             self._say(
                 _event(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -26,10 +27,11 @@ from isdmae_train.checkpoint import list_checkpoints
 from isdmae_train.config.recipes import load_recipe
 from isdmae_train.config.runs import FinetuneConfig, TrainConfig
 from isdmae_train.data import ManifestEntry
+from isdmae_train.failures import explained
 from isdmae_train.finetune import network_config
 from isdmae_train.reporter import Control, JsonReporter, counted, listen, reporting
 from isdmae_train.tracking import StepsLeft
-from isdmae_train.train import explained, recipe, recipe_path, shared_labels, train
+from isdmae_train.train import recipe, recipe_path, shared_labels, train
 from tiny_model import tiny_info
 
 RECIPE = "data: {size: 64}\nloop: {batch: 2, workers: 0, bf16: false, warm_up: 2}\n"
@@ -210,6 +212,15 @@ def test_errors_are_told_in_words() -> None:
     assert explained(known) is known
     assert isinstance(explained(MemoryError()), ResourceError)
     assert explained(KeyError("x")).code == "defect"
+    full = explained(OSError(errno.ENOSPC, "No space left on device", "/run/log.jsonl"))
+    assert isinstance(full, ResourceError)
+    assert "/run/log.jsonl could not be written: the disk is full" in full.message
+    lost = explained(FileNotFoundError(errno.ENOENT, "No such file or directory", b"/run/events"))
+    assert lost.code == "file-lost"
+    assert lost.message.startswith("/run/events could not be read or written: No such file")
+    in_loader = FileNotFoundError("Caught it in a loader.\nTraceback:\nFileNotFoundError: gone")
+    assert explained(in_loader).message.endswith("written: FileNotFoundError: gone.")
+    assert explained(ConnectionResetError()).code == "defect"
 
 
 def test_a_pause_holds_and_does_not_count() -> None:

@@ -180,6 +180,38 @@ def test_without_memory_for_one_slice_it_says_so(
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.parametrize("error", [MemoryError, torch.cuda.OutOfMemoryError])
+def test_memory_that_runs_out_at_any_batch_changes_no_label(
+    tiny_bundle: Bundle,
+    small_phantom: Phantom,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+) -> None:
+    """As beside another program that takes the memory in between: once, at each call in turn."""
+    predictor = Predictor(tiny_bundle.folder, device="cpu", precision="float32")
+    forward, ct = predictor.network.network, small_phantom.ct
+    some = Volume(array=ct.array[12:20], spacing_mm=ct.spacing_mm, origin_mm=ct.origin_mm)
+    calls, fatal = 0, 0
+
+    def failing_once(channels: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == fatal:
+            raise error("out of memory")
+        return forward(channels)
+
+    monkeypatch.setattr(predictor.network, "network", failing_once)
+    undisturbed = predictor.segment(some).labelmap.array
+    assert undisturbed.any()
+    batches, fatal = calls, 1
+    assert batches >= 4
+    while fatal <= batches:
+        calls = 0
+        assert np.array_equal(predictor.segment(some).labelmap.array, undisturbed)
+        assert calls > batches, "a batch was done again"
+        fatal += 1
+
+
 def test_a_gpu_that_is_too_small_hands_over_to_the_cpu(predictor: Predictor) -> None:
     """Without a GPU at hand: the ladder itself, from the GPU's last step down."""
     network = predictor.network
@@ -194,6 +226,8 @@ def test_a_gpu_that_is_too_small_hands_over_to_the_cpu(predictor: Predictor) -> 
 def test_a_defect_is_not_taken_for_missing_memory() -> None:
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate"))
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for x"))
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
 
 

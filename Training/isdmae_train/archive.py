@@ -25,6 +25,7 @@ from isdmae.errors import Cancelled, InputError, IsdmaeError
 from isdmae.job import PredictJob, Runner
 
 from . import loop
+from .claim import claimed
 from .config.results import ArchiveConfig
 from .reporter import current
 
@@ -56,14 +57,18 @@ def archive(config: ArchiveConfig) -> Path:
     ------
     InputError
         ``no-ray`` where Ray is not installed; ``bad-manifest``; ``archive-incomplete`` where some
-        scans failed, after the table was written.
+        scans failed, after the table was written; ``in-use`` where another process works there.
     Cancelled
         Where SIGINT or SIGTERM stopped it; the same command goes on.
     """
     scans = read_archive(config.manifest)
     find_bundle(config.model)
-    rows = config.out / ROWS
-    rows.mkdir(parents=True, exist_ok=True)
+    (config.out / ROWS).mkdir(parents=True, exist_ok=True)
+    with claimed(config.out):
+        return _archive(scans, config)
+
+
+def _archive(scans: Sequence[ArchiveScan], config: ArchiveConfig) -> Path:
     missing = [scan for scan in scans if not is_done(scan, config.out)]
     log.info("%d scans, %d of them have a result", len(scans), len(scans) - len(missing))
     stop = loop.StopRequest()

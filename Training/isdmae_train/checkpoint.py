@@ -62,7 +62,13 @@ def save_checkpoint(
         "scaler": dict(scaler or {}),
         "sha256": digest(tensors),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.parent.is_dir():  # to make it anew might fill the place where a share was
+        raise InputError(
+            "no-folder",
+            f"The folder {folder.parent} is gone.",
+            "Check that the disk or network share is there; the same command goes on.",
+        )
+    folder.mkdir(exist_ok=True)
     path = folder / f"step-{step:08d}.safetensors"
     with atomic_path(path, overwrite=True) as temporary:
         temporary.write_bytes(save(tensors, {"state": json.dumps(metadata)}))

@@ -16,7 +16,7 @@ from typing import Any
 
 import tyro
 
-from isdmae.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, IsdmaeError
+from isdmae.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from isdmae.progress import log_to_stderr
 
 from .config.compare import CompareOptions
@@ -154,9 +154,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_freed_memory()
     try:
         run(_configure(kind, name, rest))
-    except IsdmaeError as error:
-        logging.error("%s", error)
-        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - whatever happened is said in words
+        from .failures import explained
+
+        known = explained(error)
+        logging.error("%s", known)
+        return known.exit_code
     _leave_group()
     return EXIT_DONE
 

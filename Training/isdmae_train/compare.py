@@ -23,6 +23,7 @@ from isdmae.schema import to_plain
 
 from . import loop
 from .checkpoint import differences
+from .claim import claimed
 from .compare_plan import Part, load_comparison, parts_of
 from .compare_table import PartResult, write_tables
 from .config.compare import CompareConfig, CompareOptions
@@ -55,12 +56,17 @@ def compare(options: CompareOptions) -> Path:
     ------
     InputError
         Where recipe, data or split cannot be used; ``other-run`` where a finished part was made
-        with another configuration.
+        with another configuration; ``in-use`` where another process compares there.
     Cancelled
         Where SIGINT or SIGTERM stopped it; the same command goes on.
     """
     config = load_comparison(options)
     config.out.mkdir(parents=True, exist_ok=True)
+    with claimed(config.out):
+        return _compare(config)
+
+
+def _compare(config: CompareConfig) -> Path:
     manifest = _prepared(config)
     entries = read_manifest(manifest)
     parts = parts_of(config, entries)

@@ -14,6 +14,7 @@ from isdmae.atomic import write_text_atomic
 from isdmae.errors import InputError
 from isdmae.schema import to_plain
 
+from .claim import claimed
 from .config.prepare import PrepareConfig, ScanSource
 from .crops import unpacked
 from .data import ManifestEntry
@@ -55,12 +56,18 @@ def prepare(config: PrepareConfig) -> Path:
     ------
     InputError
         ``nothing-prepared`` where no scan could be prepared; ``scans-skipped`` where some could
-        not, after the manifest of the others was written.
+        not, after the manifest of the others was written; ``in-use`` where another process
+        prepares or trains there.
     ResourceError
         ``disk-full``, at once.
     """
     config, problems = _with_sources(config)
     config.out.mkdir(parents=True, exist_ok=True)
+    with claimed(config.out):
+        return _prepare(config, problems)
+
+
+def _prepare(config: PrepareConfig, problems: list[Problem]) -> Path:
     stacks = _list_stacks(config, problems)
     scans, stacks = _without_conflicts(config, stacks, problems)
     seen = Seen()

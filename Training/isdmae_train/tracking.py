@@ -7,6 +7,7 @@ import logging
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +23,7 @@ from isdmae.io import write_image_atomic
 from isdmae.schema import to_plain
 
 from . import distributed
+from .claim import claimed
 from .report import PREVIEW_NAME, write_report
 from .reporter import current
 
@@ -59,11 +61,14 @@ class Tracker:
 
     At the end it writes ``report.html``.
 
-    Whoever listens to the run (see `isdmae_train.reporter`) hears of every step.
+    Whoever listens to the run (see `isdmae_train.reporter`) hears of every step. As long as it is
+    open, no other process trains in the folder (see `isdmae_train.claim`).
     """
 
     def __init__(self, folder: Path, config: Any, *, name: str, first: int, steps: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._claim = ExitStack()
+        self._claim.enter_context(claimed(folder))
         write_text_atomic(folder / "config.json", describe_run(config), overwrite=True)
         forget_after(folder / "log.jsonl", first)
         self._folder, self._step, self._steps = folder, first, steps
@@ -92,6 +97,7 @@ class Tracker:
     ) -> None:
         self._bar.close()
         self._log.close()
+        self._claim.close()
         if self._board is not None:
             self._board.close()
         if error is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,18 +18,20 @@ import yaml
 
 from isdmae.atomic import write_text_atomic
 from isdmae.bundle import INFO_NAME, BundleInfo, find_bundle
-from isdmae.errors import InputError, IsdmaeError, ResourceError, says_memory_is_short
+from isdmae.errors import InputError
 from isdmae.networks.unet import SIZES, UNetConfig
 from isdmae.preprocess import PreprocessConfig
 from isdmae.schema import from_plain, to_plain
 
 from .checkpoint import trained_network
+from .claim import claimed
 from .config.prepare import PrepareConfig
 from .config.recipes import RECIPES, load_recipe
 from .config.results import ExportConfig
 from .config.runs import FinetuneConfig, LoopConfig, PretrainConfig, TrainConfig
 from .data import ManifestEntry, read_manifest
 from .export import export
+from .failures import explained
 from .finetune import finetune
 from .prepare import prepare
 from .pretrain import pretrain
@@ -70,6 +71,11 @@ def train(config: TrainConfig) -> Path:
 
 def _train(config: TrainConfig) -> tuple[Path, dict[str, Any]]:
     config.out.mkdir(parents=True, exist_ok=True)
+    with claimed(config.out):
+        return _in_own_folder(config)
+
+
+def _in_own_folder(config: TrainConfig) -> tuple[Path, dict[str, Any]]:
     run = recipe(config)
     manifest = prepare_once(config, run.preprocess)
     run = replace(run, data=replace(run.data, manifest=manifest))
@@ -82,22 +88,6 @@ def _train(config: TrainConfig) -> tuple[Path, dict[str, Any]]:
     finetune(run)
     folder, name = _export(config, run, entries)
     return folder, facts | {"model": str(folder.resolve()), "name": name}
-
-
-def explained(error: Exception) -> IsdmaeError:
-    """Return ``error`` in words that a person can act on."""
-    if isinstance(error, IsdmaeError):
-        return error
-    traceback.print_exception(error)
-    if says_memory_is_short(error):
-        return ResourceError(
-            "out-of-memory",
-            "The memory is not enough for this training.",
-            "Close other programs, or take a recipe with a smaller batch or network.",
-        )
-    return IsdmaeError(
-        "defect", f"{type(error).__name__}: {error}", "Please report this with the log."
-    )
 
 
 def recipe(config: TrainConfig) -> RunConfig:
