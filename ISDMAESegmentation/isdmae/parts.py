@@ -145,7 +145,7 @@ def connect(count: int, one: Array, other: Array) -> tuple[Array, int]:
     >>> connect(5, np.array([4, 1]), np.array([0, 3]))
     (array([0, 1, 2, 1, 0]), 3)
     """
-    root = np.arange(count, dtype=one.dtype)
+    dtype, root = one.dtype, np.arange(count)
     while len(one):
         one, other = root[one], root[other]
         different = one != other
@@ -155,8 +155,8 @@ def connect(count: int, one: Array, other: Array) -> tuple[Array, int]:
         np.minimum.at(root, np.maximum(one, other), np.minimum(one, other))
         while not np.array_equal(above := root[root], root):
             root = above
-    is_root = root == np.arange(count, dtype=root.dtype)
-    numbers = np.cumsum(is_root, dtype=root.dtype) - 1
+    is_root = root == np.arange(count)
+    numbers = np.cumsum(is_root, dtype=dtype) - 1
     return numbers[root], int(np.count_nonzero(is_root))
 
 

@@ -57,9 +57,9 @@ def machine() -> str:
 
 
 def matrix_gflops(dtype: torch.dtype, size: int = 2048) -> float:
-    """Return the best of five matrix products, in GFLOP/s."""
+    """Return the best of twenty matrix products, in GFLOP/s."""
     one = torch.randn(size, size).to(dtype)
-    best = min(interleave({"product": lambda: one @ one}, rounds=5)["product"])
+    best = min(interleave({"product": lambda: one @ one}, rounds=20)["product"])
     return 2 * size**3 / best / 1e9
 
 

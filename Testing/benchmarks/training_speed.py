@@ -6,7 +6,8 @@ Parts: ``steps``, whole steps of pre-training in 2D and 3D in child processes: o
 allocator as it is, the authors' (`authors_step`), one and two processes, threads, batches;
 ``pieces``, SSIM, masks and optimiser by themselves; ``loading``, what an item of a fine-tuning and
 a pre-training costs, by stage (needs a cache; default that of ``make lungs``); ``roofline``, the
-share of the measured limits that the network reaches in training. What is compared runs in turns.
+share of the measured limits that the network reaches in training; ``kinds``, where the time of its
+step goes. What is compared runs in turns.
 ``--device cuda``: whole steps on a GPU.
 """
 
@@ -28,6 +29,7 @@ from typing import Any
 
 import torch
 from authors_step import authors_loss, dense_ssim, loop_bins, loop_patches
+from layers import flop_by_direction, timed_kinds
 from measure import bars, figure_of, interleave, matrix_gflops, median, ratio, write_page
 from monai.losses import SSIMLoss
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ from isdmae_train.losses import ssim_map
 from isdmae_train.memory import keep_freed_memory
 from isdmae_train.pretrain import build_network, draw_masks, loss_terms, total_loss
 
-PARTS = ("steps", "pieces", "loading", "roofline")
+PARTS = ("steps", "pieces", "loading", "roofline", "kinds")
 IMAGE = {2: (256, 256), 3: (32, 128, 128)}
 BATCH = {2: 16, 3: 2}
 SSIM_2D = "SSIM 2D, forward and backward, against the dense window of 15 x 15"
@@ -334,6 +336,7 @@ def roofline() -> dict[str, Any]:
 
     threads = cores()
     torch.set_num_threads(threads)
+    keep_freed_memory()
     products = {"bf16": matrix_gflops(torch.bfloat16), "fp32": matrix_gflops(torch.float32)}
     block = torch.zeros(64 << 20)
     copy = torch.empty_like(block)
@@ -397,6 +400,20 @@ def roofline() -> dict[str, Any]:
     }
 
 
+def kinds() -> dict[str, Any]:
+    """Show where the time of the 2D step goes, by kind of operation; memory kept as in training."""
+    torch.set_num_threads(cores())
+    keep_freed_memory()
+    config, image = configuration(2), images(2, BATCH[2])
+    network = build_network(config).to(memory_format=torch.channels_last)
+
+    def step() -> None:
+        our_loss(network, image, config, torch.bfloat16).backward()
+        network.zero_grad()
+
+    return timed_kinds(step, flop_by_direction(step), matrix_gflops(torch.bfloat16))
+
+
 # The page
 
 TARGETS = (
@@ -407,10 +424,13 @@ TARGETS = (
     ("share of the matrix limit", "roofline", ("share of the matrix limit",), ">= 0.5"),
 )
 REMARKS = """
-*Share of the matrix limit*: most layers of this network move more bytes than the memory delivers in
-the time of their products, so the memory sets the pace (the roofline below; *share of the roofline*
-is what is reached of what the machine allows, layer by layer). Why the whole stays so far below
-that has not been taken apart, nor what a faster SSIM in 2D and faster masks would take.
+*Share of the matrix limit*: *Kinds*, at the end, shows where a step's time goes. Less than half of
+it is spent in the convolutions, which hold all products; batch norm, activations, the sums of the
+shortcuts, copies and the loss only move tensors (at full resolution the 32 views of a batch have
+maps of 67 MB, far beyond the caches), and no matrix unit makes them faster. Backward, the
+convolutions are slower than forward, as the gradients of the layers with 4 to 32 channels at full
+resolution are small products over many pixels. *Roofline* sets each convolution and batch norm at
+the slower of its two limits.
 """
 
 
