@@ -31,6 +31,8 @@ MOST_VOXELS = 2**31 - 1
 """On a 3D network's grid; 8 GB as float32, and the largest index that every kernel can count to."""
 CERTAIN = 100.0
 """A logit so much below another one has a probability of 0."""
+MIXED = -1
+"""In place of a class: several meet."""
 AT_ONCE = 8
 """Slices that are resampled together."""
 
@@ -117,7 +119,7 @@ class SliceGrid:
         Between pixels of the network of one class there is only that class: its score is the
         largest in any mean of theirs. So scores are resampled only where classes meet.
         """
-        seen = largest(scores[..., : self.target[0], : self.target[1]]).to(torch.uint8)
+        seen = largest(scores[..., : self.target[0], : self.target[1]]).to(torch.int16)
         shown = seen.amax(dim=0)
         if not shown.any():
             return
@@ -128,16 +130,16 @@ class SliceGrid:
             Between.of(sample_positions(self.target[axis], self.seen[axis])[box], seen, 1 + axis)
             for axis, box in enumerate((rows, columns))
         )
-        found, mixed = (
-            classes.index_select(1, along_y.before).index_select(2, along_x.before)
-            for classes in (seen, meeting(seen))
-        )
-        image, row, column = torch.nonzero(mixed, as_tuple=True)
+        seen[meeting(seen)] = MIXED
+        first = int(along_y.before[0])
+        near = seen[:, first : int(along_y.before[-1]) + 1].index_select(2, along_x.before)
+        found = near.index_select(1, along_y.before - first)
+        image, row, column = torch.nonzero(found == MIXED, as_tuple=True)
         found[image, row, column] = largest_between(
             scores, image, along_y.at(row), along_x.at(column)
         )
         top, left = self._corner
-        for one, labels in zip(found.cpu().numpy(), slices, strict=True):
+        for one, labels in zip(found.to(torch.uint8).cpu().numpy(), slices, strict=True):
             labels[
                 top + rows.start : top + rows.stop, left + columns.start : left + columns.stop
             ] = one

@@ -19,7 +19,7 @@ from .labels import Label, numbered
 from .parts import bounding_box
 from .points import Point, longest_diameter_mm
 from .pointwise import label_points
-from .postprocess import CleaningCounts, clean, speck_slices, volumes_ml
+from .postprocess import CleaningCounts, clean_in_place, speck_slices, volumes_ml
 from .region import Region
 from .slicewise import label_slices
 from .sliding import label_cubes
@@ -206,12 +206,13 @@ class Predictor:
             labels[surroundings == 0] = 0
         with watch("clean"):
             report("clean", 0.95)
-            cleaned, counts = turned.with_array(labels), CleaningCounts()
+            counts = CleaningCounts()
             if not points:
                 # What lies at a point is one part, and no speck, however small.
-                cleaned, counts = clean(
-                    cleaned, self.bundle.info.postprocess, slices=span.stop - span.start
+                counts = clean_in_place(
+                    labels, turned, self.bundle.info.postprocess, slices=span.stop - span.start
                 )
+            cleaned = turned.with_array(labels)
             if region is not None:
                 # After the cleaning: a part of a lung in a small region is no speck.
                 inside = region.mask(turned)
@@ -276,9 +277,9 @@ class Predictor:
     ) -> Array:
         """Return this model's cleaned labels of an LPS-ordered CT: uint8 (k, j, i)."""
         views, _ = usable_views(turned, self.bundle.info.preprocess, self.views)
-        found = turned.with_array(self._label(turned, span, region, views, watcher))
-        cleaned, _ = clean(found, self.bundle.info.postprocess, slices=span.stop - span.start)
-        return cleaned.array
+        labels = self._label(turned, span, region, views, watcher)
+        clean_in_place(labels, turned, self.bundle.info.postprocess, slices=span.stop - span.start)
+        return labels
 
     def _refuse_kind(self, volume: Volume) -> None:
         kind = "ct" if volume.is_hu else "picture"

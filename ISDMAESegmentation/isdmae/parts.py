@@ -9,12 +9,16 @@ Shapes: N runs in the order of the voxels, R parts, E pairs of parts that touch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from .volume import Array
+
+Touching = tuple[Array, Array, Array]
+"""Runs, or parts: the one, the other, and the voxel faces that they share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +67,24 @@ class Parts:
             place.astype(starts.dtype) for place in np.unravel_index(starts, labels.shape)
         )
         value = labels.reshape(-1)[starts]
-        of_run, count = np.arange(len(starts), dtype=starts.dtype), len(starts)
-        apart: list[tuple[Array, Array, Array]] = []
-        for one, other, faces in _touching_runs(starts, lengths, places, labels.shape):
+
+        def split(touching: Touching) -> tuple[tuple[Array, Array], Touching]:
+            one, other, faces = touching
             equal = value[one] == value[other]
-            apart.append((one[~equal], other[~equal], faces[~equal]))
-            joined, count = connect(count, of_run[one[equal]], of_run[other[equal]])
+            return (one[equal], other[equal]), (one[~equal], other[~equal], faces[~equal])
+
+        with ThreadPoolExecutor(2) as pool:
+            axes = range(3)
+            found = list(
+                pool.map(
+                    lambda axis: split(_touching(starts, lengths, places, labels.shape, axis)), axes
+                )
+            )
+        of_run, count = np.arange(len(starts), dtype=starts.dtype), len(starts)
+        for (one, other), _ in reversed(found):
+            joined, count = connect(count, of_run[one], of_run[other])
             of_run = joined[of_run]
+        apart = [unequal for _, unequal in found]
         values = np.empty(count, labels.dtype)
         values[of_run] = value
         one, other, faces = (np.concatenate(side) for side in zip(*apart, strict=True))
@@ -172,24 +187,21 @@ def _runs(labels: Array) -> tuple[Array, Array]:
     return starts, np.diff(starts, append=dtype(labels.size))
 
 
-def _touching_runs(
-    starts: Array, lengths: Array, places: tuple[Array, ...], shape: tuple[int, ...]
-) -> Iterator[tuple[Array, Array, Array]]:
-    """Yield runs that touch, as (one, other, faces that they share); every pair once."""
-    slices, rows, columns = places
-    after = np.flatnonzero(columns).astype(starts.dtype)
-    yield after - 1, after, np.ones_like(after)
-    for step, place in ((shape[2], rows), (shape[1] * shape[2], slices)):
-        one, other = (
-            np.flatnonzero(near).astype(starts.dtype) for near in (place < place[-1], place)
-        )
-        if len(one):
-            yield _side_by_side(starts, lengths, step, one, other)
+def _touching(
+    starts: Array, lengths: Array, places: tuple[Array, ...], shape: tuple[int, ...], axis: int
+) -> Touching:
+    """Return the runs that touch along an axis, as (one, other, faces that they share)."""
+    if axis == 2:
+        after = np.flatnonzero(places[2]).astype(starts.dtype)
+        return after - 1, after, np.ones_like(after)
+    place, last = places[axis], shape[axis] - 1
+    one, other = (np.flatnonzero(near).astype(starts.dtype) for near in (place < last, place))
+    if not len(one):
+        return one, other, one
+    return _side_by_side(starts, lengths, math.prod(shape[axis + 1 :]), one, other)
 
 
-def _side_by_side(
-    starts: Array, lengths: Array, step: int, one: Array, other: Array
-) -> tuple[Array, Array, Array]:
+def _side_by_side(starts: Array, lengths: Array, step: int, one: Array, other: Array) -> Touching:
     """Return which runs of ``one`` lie ``step`` voxels before which of ``other``, and the faces.
 
     Wherever a run of either side begins, so does another pair.

@@ -81,25 +81,30 @@ def clean(
     CleaningCounts
         For the report.
     """
-    box = bounding_box(labelmap.array)
+    labels = np.array(labelmap.array)
+    counts = clean_in_place(labels, labelmap, config, slices=slices)
+    return labelmap.with_array(labels), counts
+
+
+def clean_in_place(
+    labels: Array, grid: Volume, config: PostprocessConfig, *, slices: int | None = None
+) -> CleaningCounts:
+    """Do the same to uint8 labels (k, j, i) that lie on a grid, without a copy of a long scan."""
+    box = bounding_box(labels)
     if box is None:
-        return labelmap, CleaningCounts()
-    part = np.array(labelmap.array[box])
-    parts = Parts.of(part)
-    looked_at = slices or len(labelmap.array)
-    smallest = smallest_voxels(labelmap, config, looked_at)
-    thinnest = fewest_slices(labelmap, config, looked_at)
+        return CleaningCounts()
+    part = labels[box]
+    parts = Parts.of(np.ascontiguousarray(part))
+    looked_at = slices or len(labels)
+    smallest = smallest_voxels(grid, config, looked_at)
+    thinnest = fewest_slices(grid, config, looked_at)
     values = parts.values.copy()
     moved, removed = _settle_specks(parts, values, smallest, thinnest)
     filled = _fill_holes(parts, values, smallest) if config.fill_holes else 0
     changed = values != parts.values
-    if changed.any():
-        for value in np.unique(values[changed]):
-            part[parts.voxels(changed & (values == value))] = value
-        labels = np.zeros(labelmap.shape, part.dtype)
-        labels[box] = part
-        labelmap = labelmap.with_array(labels)
-    return labelmap, CleaningCounts(moved=moved, removed=removed, filled=filled)
+    for value in np.unique(values[changed]):
+        part[parts.voxels(changed & (values == value))] = value
+    return CleaningCounts(moved=moved, removed=removed, filled=filled)
 
 
 def smallest_voxels(labelmap: Volume, config: PostprocessConfig, slices: int) -> float:

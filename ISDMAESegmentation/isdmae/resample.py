@@ -62,7 +62,7 @@ def meeting(classes: Tensor) -> Tensor:
 
 
 def largest_between(scores: Tensor, image: Tensor, y: Between, x: Between) -> Tensor:
-    """Return the class with the largest score at n places: uint8 (n,).
+    """Return the class with the largest score at n places: int16 (n,).
 
     ``scores`` is float32 (B, C, H, W), ``image`` int64 (n,) says in which of B each place lies. The
     steps are those of `interpolate` along the columns, then along the rows.
@@ -75,7 +75,7 @@ def largest_between(scores: Tensor, image: Tensor, y: Between, x: Between) -> Te
         before, after = (pixels.index_select(0, start + side) for side in (x.before, x.after))
         return torch.lerp(before, after, x.share[:, None])
 
-    return largest(torch.lerp(along(y.before), along(y.after), y.share[:, None])).to(torch.uint8)
+    return largest(torch.lerp(along(y.before), along(y.after), y.share[:, None])).to(torch.int16)
 
 
 def reach(used: Tensor, count: int, samples: int) -> slice:
