@@ -260,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"not installed, so not tested: Python {', '.join(missing)}")
     if any(one.failed or not one.passed for one in results):
         return FAILED
-    return MISSING if missing and not chosen.allow_missing else 0
+    return MISSING if missing and not (chosen.allow_missing and results) else 0
 
 
 if __name__ == "__main__":

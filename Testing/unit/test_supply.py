@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from supply import audit
+from supply import audit, matrix
 from supply.locked import LOCKS, ROOT, Pin, declared, read_constraints, read_lock
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
@@ -168,3 +171,43 @@ def test_what_the_service_does_not_know_is_not_called_sound() -> None:
     assert status == audit.INCOMPLETE
     assert any(f"{other.name} {other.version}" in line for line in lines)
     assert not any(f"{one.name} {one.version}" in line for line in lines)
+
+
+def test_a_python_that_is_absent_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert matrix.find_python(".".join(map(str, sys.version_info[:2])))
+    monkeypatch.setattr(matrix, "find_python", lambda _: None)
+    for allowed in ([], ["--allow-missing"]):
+        assert matrix.main(["--row", "newest-python", *allowed]) == matrix.MISSING
+        assert "Python 3.13 is not installed, NOT RUN" in capsys.readouterr().out
+
+
+def test_the_oldest_versions_are_the_declared_ones() -> None:
+    rows = {row.name: row.torch() for row in matrix.ROWS}
+    lowest = {
+        project: next(str(one.specifier)[2:] for one in declared(project) if one.name == "torch")
+        for project in PROJECTS
+    }
+    assert rows["oldest-worker"] == lowest[matrix.WORKER]
+    assert rows["oldest"] == lowest[matrix.TRAINING]
+
+
+def test_only_what_is_said_to_be_absent_is_skipped(tmp_path: Path) -> None:
+    """In a process of its own, as the matrix runs it."""
+    for name in ("said", "other"):
+        text = f"import no_such_{name}\n\n\ndef test() -> None:\n    pass\n"
+        (tmp_path / f"test_{name}.py").write_text(text, encoding="utf-8")
+    inside = "def test() -> None:\n    import no_such_said\n"
+    (tmp_path / "test_inside.py").write_text(inside, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "supply.without"]
+    command += ["--without=no_such_said", "--continue-on-collection-errors", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "-c", "/dev/null", "--rootdir", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "Testing")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "2 skipped, 1 error" in done.stdout, done.stdout
+    assert re.search(r"^ERROR \S*test_other.py$", done.stdout, re.MULTILINE)
