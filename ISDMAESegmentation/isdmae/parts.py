@@ -68,18 +68,14 @@ class Parts:
         )
         value = labels.reshape(-1)[starts]
 
-        def split(touching: Touching) -> tuple[tuple[Array, Array], Touching]:
-            one, other, faces = touching
+        def along(axis: int) -> tuple[tuple[Array, Array], Touching]:
+            """Return which runs touch along an axis, those of equal value and the others."""
+            one, other, faces = _touching(starts, lengths, places, labels.shape, axis)
             equal = value[one] == value[other]
             return (one[equal], other[equal]), (one[~equal], other[~equal], faces[~equal])
 
         with ThreadPoolExecutor(2) as pool:
-            axes = range(3)
-            found = list(
-                pool.map(
-                    lambda axis: split(_touching(starts, lengths, places, labels.shape, axis)), axes
-                )
-            )
+            found = list(pool.map(along, range(3)))
         of_run, count = np.arange(len(starts), dtype=starts.dtype), len(starts)
         for (one, other), _ in reversed(found):
             joined, count = connect(count, of_run[one], of_run[other])

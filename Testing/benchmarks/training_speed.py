@@ -424,13 +424,13 @@ TARGETS = (
     ("share of the matrix limit", "roofline", ("share of the matrix limit",), ">= 0.5"),
 )
 REMARKS = """
-*Share of the matrix limit*: *Kinds*, at the end, shows where a step's time goes. Less than half of
-it is spent in the convolutions, which hold all products; batch norm, activations, the sums of the
+*Share of the matrix limit*: *Kinds*, at the end, shows where a step's time goes. Two fifths of it
+are spent in the convolutions, which hold all products; batch norm, activations, the sums of the
 shortcuts, copies and the loss only move tensors (at full resolution the 32 views of a batch have
-maps of 67 MB, far beyond the caches), and no matrix unit makes them faster. Backward, the
-convolutions are slower than forward, as the gradients of the layers with 4 to 32 channels at full
-resolution are small products over many pixels. *Roofline* sets each convolution and batch norm at
-the slower of its two limits.
+maps of 67 MB, far beyond the caches), and no matrix unit makes them faster. The convolutions by
+themselves reach half of the limit forward and a third backward, for the reasons that the layers of
+[prediction](prediction-speed.md) show. *Roofline* sets each convolution and batch norm at the
+slower of its two limits, the products and the memory: their sum is a quarter of the time.
 """
 
 
