@@ -95,7 +95,7 @@ def test_a_command_with_every_odd_name_at_once(chest: Volume, tmp_path: Path) ->
     before = files(tmp_path)
     environment = {**os.environ, "HOME": str(home)}
     done = subprocess.run(
-        command, cwd=deep, env=environment, capture_output=True, check=False, timeout=120
+        command, cwd=deep, env=environment, capture_output=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert files(tmp_path) - before == {*outputs, "\x1b[31m.png", "$(id) .json"}

@@ -152,7 +152,7 @@ def test_commands_and_a_training_repeat_nothing(scans: Path, tmp_path: Path) -> 
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, json.dumps(commands)],
         env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
-        capture_output=True, check=False, timeout=240,
+        capture_output=True, check=False, timeout=300,
     )  # fmt: skip
     codes = json.loads(done.stdout.split(b"\n", 1)[0] or b"[]")
     assert codes == [0, 2, 2, 2, 0, 0, 2, 0], done.stderr.decode()
