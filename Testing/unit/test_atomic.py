@@ -65,6 +65,52 @@ class TestAtomicPath:
         assert (tmp_path / "a").read_bytes() == b"theirs"
         assert names(tmp_path) == ["a"]
 
+    def test_of_two_at_the_same_moment_the_second_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def come_second(_ours: Path, target: Path) -> None:
+            target.write_text("theirs")
+            raise FileExistsError(errno.EEXIST, "File exists")
+
+        monkeypatch.setattr(os, "link", come_second)
+        with pytest.raises(InputError, match=r"a\.json exists already"):
+            write_text_atomic(tmp_path / "a.json", "ours")
+        assert (tmp_path / "a.json").read_text() == "theirs"
+        assert names(tmp_path) == ["a.json"]
+
+    def test_a_disk_without_links_will_do(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+        write_text_atomic(tmp_path / "a.json", "text")
+        assert (tmp_path / "a.json").read_text() == "text"
+        assert names(tmp_path) == ["a.json"]
+
+    def test_a_folder_that_is_gone_at_the_end_is_named(self, tmp_path: Path) -> None:
+        share = tmp_path / "share"
+        share.mkdir()
+
+        def lose_it() -> None:
+            with atomic_path(share / "a.json") as temporary:
+                temporary.unlink()
+                share.rmdir()
+
+        with pytest.raises(InputError, match="share is gone") as caught:
+            lose_it()
+        assert caught.value.code == "no-folder"
+        assert not share.exists()
+
+    @pytest.mark.skipif(os.name != "posix", reason="other systems know Unicode alone")
+    def test_a_folder_that_is_no_unicode_is_refused(self, tmp_path: Path) -> None:
+        folder = tmp_path / "caf\udce9"
+        folder.mkdir()
+        with pytest.raises(InputError, match="not valid Unicode") as caught:
+            write_text_atomic(folder / "a.json", "text")
+        assert caught.value.code == "bad-file-name"
+
     def test_a_missing_folder_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="nowhere does not exist") as caught:
             write_text_atomic(tmp_path / "nowhere" / "a.json", "text")

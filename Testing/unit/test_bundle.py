@@ -245,6 +245,26 @@ def test_weights_larger_than_any_model_are_not_read_into_memory(
         verify(tiny_bundle)
 
 
+def test_a_panic_of_rust_for_want_of_memory_is_said_as_such(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no Exception, and ended the worker without an answer."""
+    panic = type("PanicException", (BaseException,), {})
+
+    def fail_with(error: type[BaseException]) -> None:
+        def fail(_data: bytes) -> None:
+            raise error("PyObject pointer is null")
+
+        monkeypatch.setattr("safetensors.torch.load", fail)
+
+    fail_with(panic)
+    with pytest.raises(MemoryError):
+        verify(tiny_bundle)
+    fail_with(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        verify(tiny_bundle)
+
+
 def test_an_entry_that_stands_twice_is_refused(tiny_bundle: Bundle) -> None:
     path = tiny_bundle.folder / INFO_NAME
     path.write_text(path.read_text("utf-8").replace("{", '{"name": "other",', 1), "utf-8")
