@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +40,9 @@ MOST_WORKERS = 16
 """Batches at once on a CPU."""
 BATCH_BYTES, FIRST_BYTES = 60_000_000, 140_000_000
 """What a batch of the default model takes, and what the first one takes once."""
+PROCESS_BYTES, VOXEL_BYTES = 0.9e9, 5.2
+"""Peak memory of a prediction by the default model on a CPU: all told without a scan, and what each
+voxel of the scan adds; fitted to 300 and 1,000 slices of 512 x 512 (`make bench`)."""
 MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -217,6 +220,29 @@ class LoadedNetwork:
     def threads(self, workers: int) -> int:
         """Return how many threads each of so many workers computes with."""
         return max(1, available_threads() // workers)
+
+    def log_plan(self, count: int, size: Sequence[int], voxels: int) -> None:
+        """Say in one line what is going to be computed, before it is.
+
+        Parameters
+        ----------
+        count : int
+            Slices or cubes, at most: those that show nothing are left out.
+        size : sequence of int
+            Their pixels or voxels, ([D,] H, W).
+        voxels : int
+            Of the whole scan.
+        """
+        items, side = {2: ("slices", "pixels"), 3: ("cubes", "voxels")}[self.dims]
+        processor = self.device.device.type
+        words = [
+            f"plan: {count} {items} of {' x '.join(map(str, reversed(size)))} {side}",
+            f"{self.workers} x {self.batch} at once",
+            f"{processor}, {str(self.dtype).removeprefix('torch.')}",
+        ]
+        if processor == "cpu" and self.dims == 2:
+            words.append(f"about {(PROCESS_BYTES + VOXEL_BYTES * voxels) / 1e9:.1f} GB of memory")
+        log.info("%s", ", ".join(words))
 
     def scores(self, image: Tensor, *, is_hu: bool, mirrored: bool = True) -> Tensor:
         """Compute what the largest of tells the class.

@@ -9,16 +9,22 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+WIDTH = 78
+
 
 class PrintableFormatter(logging.Formatter):
     """Shows control characters instead of sending them: a file's name could drive the terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        """Return the line with everything escaped that does not print, but for line ends."""
-        return "".join(
+        """Return the line with everything escaped that does not print, but for line ends.
+
+        On a terminal it takes the place of the bar, which is drawn again below it.
+        """
+        line = "".join(
             letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1]
             for letter in super().formatMessage(record)
         )
+        return f"\r{line:<{WIDTH}}" if sys.stderr.isatty() else line
 
 
 def log_to_stderr() -> None:
@@ -72,7 +78,7 @@ def bar_progress() -> Callable[[str, float], None]:
         seconds = left(share)
         rest = "" if seconds is None else f" {seconds:.0f} s left"
         line = f"[{'#' * filled:<30}] {share:4.0%} {stage}{rest}"
-        sys.stderr.write(f"\r{line:<78}" + ("\n" if share >= 1 else ""))
+        sys.stderr.write(f"\r{line:<{WIDTH}}" + ("\n" if share >= 1 else ""))
         sys.stderr.flush()
 
     return show

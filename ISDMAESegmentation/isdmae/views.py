@@ -56,6 +56,8 @@ def label_views(
     with watcher.watch("prepare slices"):
         grid = VolumeGrid.of(turned, isotropic, network.info.network.stride)
         image = grid.forward(turned)
+    count = sum(grid.target[AXES[view]] for view in views)
+    network.log_plan(count, grid.padded[1:], turned.array.size)
     total = torch.zeros((network.classes, *grid.padded), dtype=torch.float16)
     for number, view in enumerate(views):
         add_view(image, grid, view, total, network, watcher, number / len(views), len(views))

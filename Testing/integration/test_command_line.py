@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -198,6 +200,21 @@ def test_cancel_is_heard_to_the_very_end(
         )
     assert seen[-1] in (stage, "done")
     assert not (tmp_path / "a.nrrd").exists()
+
+
+def test_the_plan_is_said_before_the_run(
+    ct: Path, tiny_bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        main(["predict", str(ct), "-o", str(tmp_path / "a.nrrd"),
+              "--model", str(tiny_bundle.folder), "--device", "cpu"])  # fmt: skip
+    plan, *rest = caplog.messages
+    assert re.fullmatch(
+        r"plan: 32 slices of \d+ x \d+ pixels, \d+ x \d+ at once, cpu, (bfloat16|float32),"
+        r" about \d\.\d GB of memory",
+        plan,
+    )
+    assert rest
 
 
 def test_a_closed_pipe_is_no_defect(ct: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
