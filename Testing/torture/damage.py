@@ -20,6 +20,7 @@ SUFFIXES = (*cases.FORMATS, "-2.nii", "-2.nii.gz", ".png", "dicom")
 HEADER_BYTES = 400
 REFUSALS = (
     "damaged-file",
+    "no-voxel-size",  # of a MetaImage whose field for it has another name now
     "unreadable-file",
     "missing-file",
     "bad-grid",
