@@ -83,8 +83,11 @@ def _tables(padded: Tensor, tiles: int, clip_limit: float | Tensor) -> tuple[Ten
     greys = blocks.reshape(count * tiles**2, height * width).long()
     counts = greys.new_zeros(len(greys), GREYS)
     counts.scatter_add_(1, greys, torch.ones_like(greys))
-    limits = torch.as_tensor(clip_limit, dtype=torch.float64, device=padded.device).expand(count)
-    limit = (limits * (height * width / GREYS)).long().clamp(min=1)
+    # float64 on the CPU: a GPU by Apple has no such numbers.
+    if isinstance(clip_limit, Tensor):
+        clip_limit = clip_limit.cpu()
+    limits = torch.as_tensor(clip_limit, dtype=torch.float64).expand(count)
+    limit = (limits * (height * width / GREYS)).long().clamp(min=1).to(padded.device)
     limit = limit.repeat_interleave(tiles**2)[:, None]
     excess = (counts - limit).clamp(min=0).sum(dim=1, keepdim=True)
     counts = torch.minimum(counts, limit) + excess // GREYS

@@ -105,7 +105,7 @@ class SliceGrid:
         for axis in (1, 0):
             if self.target[axis] != self.seen[axis]:
                 places = sample_positions(self.target[axis], self.seen[axis])
-                found = interpolate(found, places.to(scores.device), 2 + axis)
+                found = interpolate(found, places, 2 + axis)
         if self.seen == self.source:
             return found
         top, left = self._corner
@@ -126,6 +126,8 @@ class SliceGrid:
         rows, columns = (
             reach(shown.amax(dim=1 - axis), self.target[axis], self.seen[axis]) for axis in (0, 1)
         )
+        if rows.stop == 0 or columns.stop == 0:
+            return  # what was found lies between the pixels of the source
         along_y, along_x = (
             Between.of(sample_positions(self.target[axis], self.seen[axis])[box], seen, 1 + axis)
             for axis, box in enumerate((rows, columns))
@@ -248,7 +250,7 @@ class VolumeGrid:
 
     def _between(self, scores: Tensor, first: int, start: int, stop: int) -> Tensor:
         places = sample_positions(self.target[0], self.source[0])[start:stop]
-        return interpolate(scores, places.to(scores.device) - first, 1).movedim(1, 0)
+        return interpolate(scores, places - first, 1).movedim(1, 0)
 
 
 def neighbour_indices(

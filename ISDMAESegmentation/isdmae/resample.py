@@ -33,11 +33,14 @@ class Between:
 
     @classmethod
     def of(cls, position: Tensor, values: Tensor, axis: int) -> Between:
-        """Find places among the pixels of ``values`` along ``axis``, on their device."""
-        position = position.to(values.device)
+        """Find places among the pixels of ``values`` along ``axis``, on their device.
+
+        ``position`` is float64 on the CPU: a GPU by Apple has no such numbers.
+        """
         before = position.long()
-        after = (before + 1).clamp(max=values.shape[axis] - 1)
-        return cls(before, after, (position - before).float())
+        share = (position - before).float().to(values.device)
+        before = before.to(values.device)
+        return cls(before, (before + 1).clamp(max=values.shape[axis] - 1), share)
 
     def at(self, index: Tensor) -> Between:
         """Return some of the places."""
@@ -79,11 +82,16 @@ def largest_between(scores: Tensor, image: Tensor, y: Between, x: Between) -> Te
 
 
 def reach(used: Tensor, count: int, samples: int) -> slice:
-    """Return which of ``samples`` pixels are made from any of the used ones of ``count``."""
+    """Return which of ``samples`` pixels are made from any of the used ones of ``count``.
+
+    Where these are far fewer, it may be none.
+    """
     places = torch.nonzero(used)
     position = sample_positions(count, samples)
     near = (position > int(places[0]) - 1) & (position < int(places[-1]) + 1)
     inside = torch.nonzero(near)
+    if not len(inside):
+        return slice(0, 0)
     return slice(int(inside[0]), int(inside[-1]) + 1)
 
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from isdmae.equalise import equalise_slices
 from isdmae.errors import InputError
 from isdmae.grids import SliceGrid, VolumeGrid, slice_batch
 from isdmae.preprocess import PreprocessConfig
@@ -105,6 +108,43 @@ def test_labels_are_the_largest_of_all_scores(pixel: float, margin: int, smooth:
     assert np.array_equal(labels, grid.back(scores).argmax(dim=1).numpy())
     nothing = scores - 99.0 * torch.tensor([0.0, 1.0, 1.0])[:, None, None]
     assert not labels_of(nothing, grid).any()
+
+
+@pytest.mark.parametrize("ratio", [2, 3, 4])
+def test_what_lies_between_the_pixels_of_the_source_is_not_labelled(ratio: int) -> None:
+    """A finding of one row or column of a network's grid that is finer than the source."""
+    fine = (8 * ratio, 8 * ratio)
+    grid = SliceGrid(source=(8, 8), seen=(8, 8), target=fine, padded=fine)
+    found = 0
+    for scores in torch.eye(fine[0])[:, None, None, :, None].expand(-1, 1, 1, -1, fine[0]):
+        for one in (scores, scores.mT):
+            both = torch.cat([torch.zeros_like(one), 3 * one - 1], dim=1)
+            labels = labels_of(both, grid)
+            assert np.array_equal(labels, grid.back(both).argmax(dim=1).numpy())
+            found += labels.any()
+    assert found == {2: 32, 3: 16, 4: 32}[ratio]
+
+
+class WithoutFloat64(TorchDispatchMode):
+    """As a GPU by Apple: a float64 tensor cannot be there."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+                assert tensor.dtype != torch.float64
+        return result
+
+
+def test_no_float64_goes_to_the_device() -> None:
+    grid = volume_grid((30, 40, 24), 5.0, slice_spacing_mm=2.5, in_plane_spacing_mm=2.0)
+    scores = torch.zeros(2, *grid.padded, device="meta")
+    with WithoutFloat64():
+        back = grid.back(scores, 0, 0, 30)
+        equal = equalise_slices(torch.zeros(2, 64, 64, dtype=torch.uint8, device="meta"))
+    assert back.is_meta
+    assert equal.is_meta
+    assert back.shape == (30, 2, 40, 24)
 
 
 @pytest.mark.parametrize("pixel", [0.6, 2.2])
