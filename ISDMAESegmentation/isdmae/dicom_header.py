@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,27 @@ from .errors import InputError
 from .itk import quiet_itk
 
 META_BYTES = 4096
-LONG_VR = (b"OB", b"OW", b"OF", b"SQ", b"UT", b"UN")
+LONG_VR = (
+    b"OB",
+    b"OD",
+    b"OF",
+    b"OL",
+    b"OV",
+    b"OW",
+    b"SQ",
+    b"SV",
+    b"UC",
+    b"UN",
+    b"UR",
+    b"UT",
+    b"UV",
+)
+SHORT_VR = (
+    b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN",
+    b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US",
+)  # fmt: skip
+IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
 META_ELEMENTS = {0x0002: "sop_class", 0x0010: "transfer_syntax"}
 RESCALE = ("0028|1053", "0028|1052")
 RUN_LENGTHS = "1.2.840.10008.1.2.5"
@@ -62,7 +83,7 @@ def read_header(path: Path) -> SliceHeader | None:
     if not is_unicode(path):
         return None
     segments = _run_segments(path)
-    if segments == 0:
+    if segments == 0 or _promises_more(path):
         return None
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
@@ -155,6 +176,43 @@ def undecodable(path: Path) -> InputError:
     )
 
 
+def _promises_more(path: Path) -> bool:
+    """Tell whether an element of the header is longer than the file.
+
+    GDCM asks for as much memory as is promised, fills it, and on its way out forgets to free it: a
+    file of 200 bytes took two gigabytes from the process for good. Looked at are the elements
+    (PS3.5, section 7.1) up to the first whose length is open, so what is nested below it is not.
+    """
+    syntax = file_meta(path).get("transfer_syntax", "")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(128)
+        place = 132 if file.read(4) == b"DICM" else 0
+        while place + 8 <= size:
+            file.seek(place)
+            head = file.read(12)
+            in_meta = head[:2] == b"\2\0"
+            if syntax == DEFLATED and not in_meta:
+                return False
+            # GDCM reads a length of four bytes where no known letters stand for the kind of value.
+            kind = head[4:6]
+            explicit = (in_meta or syntax != IMPLICIT) and kind in (*LONG_VR, *SHORT_VR)
+            order = ">" if syntax == BIG_ENDIAN and not in_meta else "<"
+            start, form = place + 8, "I"
+            where = 4
+            if explicit and kind in LONG_VR:
+                start, where = place + 12, 8
+            elif explicit:
+                where, form = 6, "H"
+            if len(head) < where + struct.calcsize(form):
+                return True
+            (length,) = struct.unpack_from(f"{order}{form}", head, where)
+            if length == UNDEFINED_LENGTH:
+                return False
+            place = start + length
+    return place > size
+
+
 def _missing_bytes(path: Path, pixel_bytes: int) -> int | None:
     """Return how many bytes of the pixels the file has lost; None where it promises too few.
 
@@ -165,16 +223,19 @@ def _missing_bytes(path: Path, pixel_bytes: int) -> int | None:
         return None
     if file_meta(path).get("transfer_syntax", UNCOMPRESSED[0]) not in UNCOMPRESSED:
         return 0
-    data = path.read_bytes()
-    for tag, order in PIXEL_TAGS:
-        place = data.find(tag)
-        while 0 <= place <= len(data) - 12:
-            start = place + (12 if data[place + 4 : place + 6] in LONG_VR else 8)
-            length = int(struct.unpack_from(f"{order}I", data, start - 4)[0])
-            # A shorter one is that of an icon, which is nested in the header.
-            if pixel_bytes <= length < UNDEFINED_LENGTH:
-                return max(start + length - len(data), 0)
-            place = data.find(tag, place + 1)
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        for tag, order in PIXEL_TAGS:
+            place = data.find(tag)
+            while 0 <= place <= len(data) - 12:
+                start = place + (12 if data[place + 4 : place + 6] in LONG_VR else 8)
+                length = int(struct.unpack_from(f"{order}I", data, start - 4)[0])
+                # A shorter one is that of an icon, which is nested in the header.
+                if pixel_bytes <= length < UNDEFINED_LENGTH:
+                    return max(start + length - len(data), 0)
+                place = data.find(tag, place + 1)
     return None
 
 

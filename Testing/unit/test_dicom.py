@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import struct
 import sys
 import warnings
 from pathlib import Path
@@ -671,3 +672,45 @@ def test_itk_agrees(tmp_path: Path) -> None:
     volume = io.read(tmp_path).volume
     assert volume.same_grid(oracle)
     np.testing.assert_array_equal(volume.array, oracle.array)
+
+
+def dicom_bytes(syntax: str, *elements: bytes) -> bytes:
+    """A file of these elements with the meta group that names their syntax."""
+    value = syntax.encode() + b"\0" * (len(syntax) % 2)
+    meta = struct.pack("<HH2sH", 0x0002, 0x0010, b"UI", len(value)) + value
+    return b"\0" * 128 + b"DICM" + meta + b"".join(elements)
+
+
+EXPLICIT, IMPLICIT, BIG = ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian
+SOUND = struct.pack("<HH2sH", 0x0008, 0x0060, b"CS", 2) + b"CT"
+
+
+@pytest.mark.parametrize(
+    ("data", "promises"),
+    [
+        (dicom_bytes(EXPLICIT, SOUND), False),
+        (dicom_bytes(EXPLICIT, SOUND, struct.pack("<HH2sH", 8, 0x61, b"CS", 3) + b"CT"), True),
+        (dicom_bytes(EXPLICIT, struct.pack("<HH2sHI", 8, 9, b"OB", 0, 1 << 31)), True),
+        (dicom_bytes(EXPLICIT, struct.pack("<HH2sHI", 8, 9, b"OB", 0, 2) + b"ab"), False),
+        (dicom_bytes(EXPLICIT, struct.pack("<HH2sHI", 8, 9, b"SQ", 0, 0xFFFFFFFF)), False),
+        # No kind of value has these letters, so GDCM takes them for a part of the length.
+        (dicom_bytes(EXPLICIT, struct.pack("<HH2sH", 8, 0x60, b"UA", 2) + b"CT"), True),
+        (dicom_bytes(IMPLICIT, struct.pack("<HHI", 8, 0x60, 2) + b"CT"), False),
+        (dicom_bytes(IMPLICIT, struct.pack("<HHI", 8, 0x60, 3) + b"CT"), True),
+        (dicom_bytes(BIG, struct.pack(">HH2sH", 8, 0x60, b"CS", 2) + b"CT"), False),
+        (dicom_bytes(BIG, struct.pack(">HH2sH", 8, 0x60, b"CS", 4) + b"CT"), True),
+        (dicom_bytes(DeflatedExplicitVRLittleEndian, b"deflated, so nobody knows"), False),
+        (dicom_bytes(EXPLICIT, struct.pack("<HH2sH", 8, 9, b"OB", 0)), True),
+        (dicom_bytes(EXPLICIT).replace(b"\x02\0\x10\0UI", b"\x02\0\x10\0U8"), True),
+    ],
+)
+def test_an_element_longer_than_the_file_never_reaches_gdcm(
+    tmp_path: Path, data: bytes, promises: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GDCM takes the promised memory, and keeps it."""
+    path = tmp_path / "slice.dcm"
+    path.write_bytes(data)
+    assert dicom_header._promises_more(path) is promises
+    if promises:
+        monkeypatch.setattr(dicom_header.sitk, "ImageFileReader", None)
+        assert dicom_header.read_header(path) is None

@@ -82,6 +82,7 @@ def import_encoder(config: ImportConfig) -> Path:
     log.info("new: %s; of no use: %s", _first(missing), _first(foreign))
     optimizer = make_optimizer(network, shape.loop)
     plain = {**to_plain(shape), "loop": {"steps": 0}}
+    config.out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(config.out / "checkpoints", 0, network, optimizer, plain)
     return config.out
 
