@@ -118,7 +118,7 @@ class Watcher:
             Where the memory is not enough for one item, even on the CPU.
         """
         left = deque([(0, count)] if count else [])
-        batch, workers, finished = network.batch, _fitting(network.workers), 0
+        batch, workers, finished = network.batch, _fitting(network), 0
         running: dict[Future[None], tuple[int, int]] = {}
         with self.watch.together(), ThreadPoolExecutor(workers) as pool:
             while left or running:
@@ -150,23 +150,24 @@ class Watcher:
                     batch = network.make_room(batch)
 
 
-def _fitting(workers: int) -> int:
-    """Return how many of so many batches at once there is memory for.
+def _fitting(network: LoadedNetwork) -> int:
+    """Return how many of the network's batches at once there is memory for.
 
     To ask costs nothing, as nothing is written to it. Convolutions on a CPU do not always report
     that their memory is not granted, they may end the process.
 
     Raises
     ------
-    MemoryError
+    ResourceError
         Where it is not even enough for one.
     """
+    workers = network.workers
     while True:
         try:
             np.empty(FIRST_BYTES + workers * BATCH_BYTES, np.uint8)
-        except MemoryError:
+        except MemoryError as error:
             if workers == 1:
-                raise
+                raise network.too_little_memory() from error
             workers //= 2
         else:
             return workers
@@ -281,7 +282,7 @@ class LoadedNetwork:
 
     def make_room(self, batch: int) -> int:
         """Go one step down the ladder: half the batch, then from the GPU to the CPU."""
-        items, item = {2: ("slices", "slice"), 3: ("cubes", "cube")}[self.dims]
+        items = {2: "slices", 3: "cubes"}[self.dims]
         if self.device.device.type == "cuda":
             torch.cuda.empty_cache()
         if batch > 1:
@@ -292,7 +293,12 @@ class LoadedNetwork:
             log.warning("%s", reason)
             self._place(DeviceChoice(torch.device("cpu"), reason))
             return self.batch
-        raise ResourceError(
+        raise self.too_little_memory()
+
+    def too_little_memory(self) -> ResourceError:
+        """Return what is to be raised where not even one item can be computed."""
+        item = {2: "slice", 3: "cube"}[self.dims]
+        return ResourceError(
             "out-of-memory",
             f"The memory is not enough for a single {item}.",
             "Close other programs, or crop the scan.",

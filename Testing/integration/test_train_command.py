@@ -220,6 +220,8 @@ def test_errors_are_told_in_words() -> None:
     assert lost.message.startswith("/run/events could not be read or written: No such file")
     in_loader = FileNotFoundError("Caught it in a loader.\nTraceback:\nFileNotFoundError: gone")
     assert explained(in_loader).message.endswith("written: FileNotFoundError: gone.")
+    assert explained(TimeoutError()).message.endswith("read or written: TimeoutError.")
+    assert explained(OSError(errno.ENOMEM, "Cannot allocate memory")).code == "out-of-memory"
     assert explained(ConnectionResetError()).code == "defect"
 
 

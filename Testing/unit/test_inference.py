@@ -180,6 +180,15 @@ def test_without_memory_for_one_slice_it_says_so(
     assert caught.value.exit_code == 3
 
 
+def test_memory_that_is_short_from_the_first_is_told_in_words(
+    predictor: Predictor, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute, "FIRST_BYTES", 1 << 60)
+    with pytest.raises(ResourceError, match="not enough for a single slice") as caught:
+        predictor.segment(small_phantom.ct)
+    assert caught.value.code == "out-of-memory"
+
+
 @pytest.mark.parametrize("error", [MemoryError, torch.cuda.OutOfMemoryError])
 def test_memory_that_runs_out_at_any_batch_changes_no_label(
     tiny_bundle: Bundle,

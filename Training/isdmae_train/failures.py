@@ -15,10 +15,11 @@ def explained(error: Exception) -> IsdmaeError:
     """Return ``error`` as one that we foresaw; of a defect the traceback is printed."""
     if isinstance(error, IsdmaeError):
         return error
-    if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+    short = says_memory_is_short(error)  # of the system, too: OSError, ENOMEM
+    if isinstance(error, OSError) and not (short or isinstance(error, ConnectionError)):
         return _lost(error)
     traceback.print_exception(error)
-    if says_memory_is_short(error):
+    if short:
         return ResourceError(
             "out-of-memory",
             "The memory is not enough for this training.",
@@ -38,7 +39,8 @@ def _lost(error: OSError) -> IsdmaeError:
             f"{name} could not be written: the disk is full.",
             f"Free some space; {GO_ON}.",
         )
-    why = error.strerror or str(error).splitlines()[-1]  # of a loader: the end of its traceback
+    # Of a loader: the end of its traceback.
+    why = error.strerror or (str(error).splitlines() or [type(error).__name__])[-1]
     return InputError(
         "file-lost",
         f"{name} could not be read or written: {why}.",
