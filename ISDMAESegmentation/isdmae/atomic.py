@@ -75,6 +75,9 @@ def _take_place(temporary: Path, target: Path, overwrite: bool) -> None:
             os.link(temporary, target)
             return
         except FileExistsError:
+            # A network drive asks again where the answer was lost, and meets its own first link.
+            if _exists(target) and temporary.samefile(target):
+                return
             refuse_target(target, overwrite)
         except OSError:
             pass  # no links here: the moment since the check above remains

@@ -15,16 +15,19 @@ WIDTH = 78
 class PrintableFormatter(logging.Formatter):
     """Shows control characters instead of sending them: a file's name could drive the terminal."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        """Return the line with everything escaped that does not print, but for line ends.
+    def format(self, record: logging.LogRecord) -> str:
+        """Return message and traceback, all escaped that does not print, but for line ends.
 
-        On a terminal it takes the place of the bar, which is drawn again below it.
+        On a terminal they take the place of the bar, which is drawn again below them.
         """
-        line = "".join(
+        text = "".join(
             letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1]
-            for letter in super().formatMessage(record)
+            for letter in super().format(record)
         )
-        return f"\r{line:<{WIDTH}}" if sys.stderr.isatty() else line
+        if not sys.stderr.isatty():
+            return text
+        line, end, rest = text.partition("\n")
+        return f"\r{line:<{WIDTH}}{end}{rest}"
 
 
 def log_to_stderr() -> None:

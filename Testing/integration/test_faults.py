@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -27,6 +26,8 @@ from isdmae.volume import Volume
 from isdmae_train import cli
 from isdmae_train.checkpoint import list_checkpoints, read_checkpoint
 from worker_pipe import Pipe
+
+resource = pytest.importorskip("resource", reason="limits of POSIX")
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
 

@@ -78,6 +78,21 @@ class TestAtomicPath:
         assert (tmp_path / "a.json").read_text() == "theirs"
         assert names(tmp_path) == ["a.json"]
 
+    def test_a_link_that_was_made_though_it_is_said_to_exist_is_ours(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As on NFS, where a request is repeated whose answer was lost."""
+        link = os.link
+
+        def link_twice(ours: Path, target: Path) -> None:
+            link(ours, target)
+            link(ours, target)
+
+        monkeypatch.setattr(os, "link", link_twice)
+        write_text_atomic(tmp_path / "a.json", "ours")
+        assert (tmp_path / "a.json").read_text() == "ours"
+        assert names(tmp_path) == ["a.json"]
+
     def test_a_disk_without_links_will_do(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
