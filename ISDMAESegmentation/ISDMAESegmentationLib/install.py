@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .failure import refuse
+from .temporary import temporary_folder
 from .worker_command import MODULE_FOLDER
 
 REQUIREMENTS = MODULE_FOLDER / "Resources" / "requirements.txt"
@@ -82,8 +82,8 @@ def _kept_as_they_are() -> Iterator[str]:
     for name in KEPT:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             lines.append(f"{name}=={importlib.metadata.version(name)}\n")
-    with tempfile.TemporaryDirectory(prefix="isdmae-", dir=slicer.app.temporaryPath) as folder:
-        path = Path(folder) / "constraints.txt"
+    with temporary_folder() as folder:
+        path = folder / "constraints.txt"
         path.write_text("".join(lines), encoding="utf-8")
         yield str(path)
 

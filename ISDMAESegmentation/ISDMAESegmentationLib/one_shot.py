@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from .failure import SegmentationError
+from .process_tree import kill_tree
 from .worker_command import MODULE_FOLDER, WorkerCommand
 
 LONGEST_MS = 90_000
@@ -46,8 +48,10 @@ class OneShot:
             return
         process = qt.QProcess()
         environment = command.environment()
-        # PythonSlicer is a launcher, and killing it leaves the Python that it has started.
-        environment.insert("ISDMAE_END_WITH_STDIN", "1")
+        # PythonSlicer is a launcher, and killing it leaves the Python that it has started. On
+        # Windows the tree is killed instead: DLLs that start would wait for the reading of stdin.
+        if sys.platform != "win32":
+            environment.insert("ISDMAE_END_WITH_STDIN", "1")
         process.setProcessEnvironment(environment)
         process.setWorkingDirectory(str(MODULE_FOLDER))
         process.connect("finished(int,QProcess::ExitStatus)", self._on_finished)
@@ -63,7 +67,7 @@ class OneShot:
         # Kept until the next one: Qt may still be in one of its signals.
         self._ended, self._process = self._process, None
         if self._ended is not None and self._ended.state() != qt.QProcess.NotRunning:
-            self._ended.kill()
+            kill_tree(self._ended, self._ended.processId() if sys.platform == "win32" else 0)
             self._ended.waitForFinished(2000)
 
     def _on_finished(self, code: int, _status: int) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,11 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .failure import Failure, refuse
+from .failure import Failure, SegmentationError
 from .models import locate
 from .scene_segmentation import Labels, check_output, fill, output_node
 from .scene_volume import check_volume, points_in_file, region_of_interest, write_volume
+from .temporary import make_folder
 from .worker_client import Listener, WorkerClient
 
 log = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ class Run:
         self._volume_id = request.volume.GetID()
         segmentation = request.segmentation
         self._segmentation_id = None if segmentation is None else segmentation.GetID()
-        self._folder = _temporary_folder()
+        self._folder = make_folder()
         self._observers: list[int] = []
         try:
             client.predict(self._job(request), Listener(self._progress, self._done, self._failed))
@@ -153,6 +152,9 @@ class Run:
         self._clean_up()
         try:
             node = self._show(labels, report)
+        except SegmentationError as error:
+            self._failed(error.failure)
+            return
         except Exception as error:
             # Whatever it was, the panel must not wait for ever.
             log.exception("the result could not be brought into the scene")
@@ -173,6 +175,7 @@ class Run:
         volume = scene.GetNodeByID(self._volume_id)
         wanted = self._segmentation_id
         existing = None if wanted is None else scene.GetNodeByID(wanted)
+        check_output(existing, volume)  # again: a transform may have come meanwhile
         node = output_node(volume, existing, report["model"]["title"].lower())
         self._before_fill(node)
         offset_i, offset_j, offset_k = report["box"]["offset_ijk"]
@@ -184,18 +187,3 @@ class Run:
             slicer.mrmlScene.RemoveObserver(tag)
         self._observers = []
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _temporary_folder() -> Path:
-    """Make a folder of our own in Slicer's temporary one, which a clean-up may have removed."""
-    try:
-        Path(slicer.app.temporaryPath).mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="isdmae-", dir=slicer.app.temporaryPath))
-    except OSError as error:
-        raise refuse(
-            "not-written",
-            _("The CT could not be handed to the worker: {error}.").format(
-                error=error.strerror or error
-            ),
-            _("Free some disk space, or choose another temporary folder in Slicer's settings."),
-        ) from error

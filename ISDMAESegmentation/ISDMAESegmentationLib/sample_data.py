@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from slicer.i18n import tr as _
 
 from .failure import SegmentationError, refuse
 from .one_shot import Answer, OneShot
+from .temporary import temporary_folder
 from .waiting import wait_for
 from .worker_command import MODULE_FOLDER, worker_command
 
@@ -54,8 +54,8 @@ def make_synthetic_chest() -> slicer.vtkMRMLScalarVolumeNode:
     SegmentationError
         ``no-sample`` where it could not be made.
     """
-    with tempfile.TemporaryDirectory(prefix="isdmae-", dir=slicer.app.temporaryPath) as folder:
-        path = Path(folder) / "chest.nrrd"
+    with temporary_folder() as folder:
+        path = folder / "chest.nrrd"
         answer = _run_and_wait(["-m", "isdmae", "phantom", str(path)])
         if answer.code != 0 or not path.is_file():
             lines = answer.errors.strip().splitlines() or ["?"]

@@ -128,7 +128,7 @@ def fill(
 
 def _remove_former(node: slicer.vtkMRMLSegmentationNode, report: dict[str, Any]) -> None:
     former = stored_report(node)
-    if former is None or former["model"]["name"] != report["model"]["name"]:
+    if former is None or former.get("model", {}).get("name") != report["model"]["name"]:
         return
     kept = {entry["id"] for entry in report["segments"]}
     for entry in former["segments"]:

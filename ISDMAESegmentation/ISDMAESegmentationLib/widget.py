@@ -86,7 +86,10 @@ class Panel(VTKObservationMixin):
         """Bind to the scene's parameter node and propose the first CT where none is chosen."""
         if self._bound is not None:
             self._propose_ct(self._bound)
-            return
+        else:
+            self._bind_anew()
+
+    def _bind_anew(self) -> None:
         parameters = self._parameters_of_scene()
         self._propose_ct(parameters)
         self._set_parameters(parameters)
@@ -142,10 +145,10 @@ class Panel(VTKObservationMixin):
             self.bind()
 
     def _on_scene_end_import(self, _caller: object, _event: str) -> None:
-        # The wrapper does not see nodes that came with the scene: a new one does.
-        self._set_parameters(None)
-        if self._entered:
-            self.bind()
+        # The wrapper does not see nodes that came with the scene: a new one does. Nothing has gone,
+        # so what the sections do goes on.
+        if self._bound is not None:
+            self._bind_anew()
 
     def _on_scene_nodes(self, _caller: object, _event: str) -> None:
         # Many nodes may come at once, with a scene or a DICOM study.

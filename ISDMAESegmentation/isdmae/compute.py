@@ -42,7 +42,8 @@ BATCH_BYTES, FIRST_BYTES = 60_000_000, 140_000_000
 """What a batch of the default model takes, and what the first one takes once."""
 PROCESS_BYTES, VOXEL_BYTES = 0.9e9, 5.2
 """Peak memory of a prediction by the default model on a CPU: all told without a scan, and what each
-voxel of the scan adds; fitted to 300 and 1,000 slices of 512 x 512 (`make bench`)."""
+voxel of the scan adds; two batches at once, fitted to 300 and 1,000 slices of 512 x 512 (`make
+bench`)."""
 MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -222,7 +223,7 @@ class LoadedNetwork:
         """Return how many threads each of so many workers computes with."""
         return max(1, available_threads() // workers)
 
-    def log_plan(self, count: int, size: Sequence[int], voxels: int) -> None:
+    def log_plan(self, count: int, size: Sequence[int], voxels: int | None = None) -> None:
         """Say in one line what is going to be computed, before it is.
 
         Parameters
@@ -231,8 +232,8 @@ class LoadedNetwork:
             Slices or cubes, at most: those that show nothing are left out.
         size : sequence of int
             Their pixels or voxels, ([D,] H, W).
-        voxels : int
-            Of the whole scan.
+        voxels : int, optional
+            Of the whole scan, where its slices are labelled one by one: then the memory is known.
         """
         items, side = {2: ("slices", "pixels"), 3: ("cubes", "voxels")}[self.dims]
         processor = self.device.device.type
@@ -241,8 +242,9 @@ class LoadedNetwork:
             f"{self.workers} x {self.batch} at once",
             f"{processor}, {str(self.dtype).removeprefix('torch.')}",
         ]
-        if processor == "cpu" and self.dims == 2:
-            words.append(f"about {(PROCESS_BYTES + VOXEL_BYTES * voxels) / 1e9:.1f} GB of memory")
+        if processor == "cpu" and voxels is not None:
+            needed = PROCESS_BYTES + VOXEL_BYTES * voxels + (self.workers - 2) * BATCH_BYTES
+            words.append(f"about {needed / 1e9:.1f} GB of memory")
         log.info("%s", ", ".join(words))
 
     def scores(self, image: Tensor, *, is_hu: bool, mirrored: bool = True) -> Tensor:

@@ -15,6 +15,7 @@ from .compute import LoadedNetwork, Progress, Stop, Watcher, available_threads
 from .device import DeviceChoice
 from .errors import Cancelled, InputError
 from .findings import result_notices, shares_of
+from .grids import SliceGrid
 from .labels import Label, numbered
 from .parts import bounding_box
 from .points import Point, longest_diameter_mm
@@ -268,6 +269,9 @@ class Predictor:
         if self.network.dims == 3:
             return label_cubes(turned, region, self.network, watcher, overlap=self.overlap)
         if views == ("axial",):
+            config = self.bundle.info.preprocess
+            grid = SliceGrid.of(turned, config, self.bundle.info.network.stride)
+            self.network.log_plan(span.stop - span.start, grid.padded, turned.array.size)
             step = speck_slices(turned, self.bundle.info.postprocess)
             return label_slices(turned, span, self.network, watcher, step=step, inside=inside)
         return label_views(turned, views, self.network, watcher)

@@ -43,7 +43,6 @@ def label_slices(
     slices = list(range(span.start, span.stop))
     if inside is not None:
         slices = [k for k in slices if inside[k].any()]
-    network.log_plan(len(slices), grid.padded, turned.array.size)
     if step == 1 or len(slices) < 2 * step:
         _label(turned, slices, grid, network, watcher, labels)
         return labels

@@ -132,7 +132,7 @@ def score_rows(
     deep, high, wide = (
         window_starts(length, edge, overlap) for length, edge in zip(image.shape, size, strict=True)
     )
-    network.log_plan(len(deep) * len(high) * len(wide), size, image.numel())
+    network.log_plan(len(deep) * len(high) * len(wide), size)
     slab = _Slab(image, network, watcher, is_hu=is_hu)
     for row, z in enumerate(deep):
         places = [(z, y, x) for y, x in product(high, wide)]

@@ -57,7 +57,7 @@ def label_views(
         grid = VolumeGrid.of(turned, isotropic, network.info.network.stride)
         image = grid.forward(turned)
     count = sum(grid.target[AXES[view]] for view in views)
-    network.log_plan(count, grid.padded[1:], turned.array.size)
+    network.log_plan(count, grid.padded[1:])
     total = torch.zeros((network.classes, *grid.padded), dtype=torch.float16)
     for number, view in enumerate(views):
         add_view(image, grid, view, total, network, watcher, number / len(views), len(views))

@@ -64,6 +64,17 @@ def serve() -> int:
     return Worker(sys.stdin.buffer, answers).run()
 
 
+def _load_libraries() -> None:
+    """Load what a prediction needs before anything reads stdin.
+
+    On Windows the start of a DLL asks for the state of stdin, and waits as long as a thread reads
+    from that pipe (https://github.com/numpy/numpy/issues/24290).
+    """
+    import numpy as np  # noqa: F401
+    import SimpleITK  # noqa: F401
+    import torch  # noqa: F401
+
+
 class Worker:
     """Reads requests in a thread, works on them one by one in the calling thread."""
 
@@ -81,6 +92,8 @@ class Worker:
         self._say(
             {"event": "hello", "pid": os.getpid(), "isdmae": __version__, "protocol": PROTOCOL}
         )
+        if sys.platform == "win32":
+            _load_libraries()
         threading.Thread(target=self._listen, daemon=True).start()
         while (request := self._queue.get()) is not None:
             self._answer(request)

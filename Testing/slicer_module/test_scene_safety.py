@@ -168,6 +168,46 @@ def test_returning_to_the_module_adds_no_observers(panel: PanelUnderTest) -> Non
     assert panel.widget.panel._bound is bound
 
 
+def test_an_imported_scene_ends_nothing(panel: PanelUnderTest, ct: Any, tmp_path: Path) -> None:
+    import slicer
+
+    choose_tiny(panel)
+    node = panel.segment(ct)
+    panel.segment(ct)
+    panel.ui.editButton.setChecked(True)
+    before = panel.widget.panel._bound
+    told: list[Any] = []
+    training = panel.panel.training
+    set_parameters = training.set_parameters
+    training.set_parameters = lambda parameters: (
+        told.append(parameters),
+        set_parameters(parameters),
+    )
+    try:
+        slicer.mrmlScene.InvokeEvent(slicer.mrmlScene.EndImportEvent)
+    finally:
+        del training.set_parameters
+    assert None not in told
+    assert panel.widget.panel._bound is not before
+    assert panel.ui.segmentationSelector.currentNode() is node
+    assert panel.ui.editButton.checked
+
+
+def test_a_transform_that_comes_during_the_run_moves_nothing(
+    panel: PanelUnderTest, ct: Any
+) -> None:
+    import slicer
+
+    choose_tiny(panel)
+    node = panel.segment(ct)
+    panel.ui.segmentButton.click()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    ct.SetAndObserveTransformNodeID(transform.GetID())
+    panel.wait(lambda: not panel.running)
+    assert "lies under another transform" in panel.status
+    assert node.GetParentTransformNode() is None
+
+
 def test_a_vanished_temporary_folder_is_made_again(panel: PanelUnderTest, ct: Any) -> None:
     import slicer
 
@@ -180,7 +220,7 @@ def test_a_vanished_temporary_folder_is_made_again(panel: PanelUnderTest, ct: An
     try:
         panel.ui.segmentButton.click()
         assert not panel.running
-        assert "could not be handed to the worker" in panel.status
+        assert panel.status.startswith("No temporary folder could be made: ")
     finally:
         folder.unlink()
         folder.mkdir()
