@@ -111,14 +111,14 @@ def until_it_computes(process: subprocess.Popen[str]) -> None:
 
 
 class Clock:
-    """A wall clock that somebody sets while a run goes on: an hour back, two on, and so forth."""
+    """A wall clock that somebody sets an hour back and on again, all the time."""
 
     def __init__(self) -> None:
         self.asked = 0
 
     def __call__(self) -> float:
         self.asked += 1
-        return 1.7e9 - 3600 * self.asked * (-1) ** self.asked
+        return 1.7e9 - 3600 * (self.asked % 2)
 
 
 def test_a_clock_that_is_set_back_changes_no_run(
