@@ -17,6 +17,13 @@ REASONS = {
     "One copy of the array more, of the same values.": (
         r"isfinite\(array\.astype\(np\.float32, (copy=True)?\)\)",
     ),
+    "A shortcut, a buffer, or a narrower part of a table: without it the same values take "
+    "longer.": (
+        r"fits = ",
+        r"beyond = None",
+        r"torch\.ge\(image, edge\.view\(each\), (out=None)?\)",
+        r"turns\.sum\((dim=None)?\)\.max",
+    ),
     "A border that a value meets by chance alone: a random number equal to the ratio (one in "
     "sixteen million), an angle of exactly one degree after `arccos`.": (
         r"return scores <= ratio",

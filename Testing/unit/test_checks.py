@@ -511,3 +511,11 @@ def test_each_says_in_sentences_what_is_wrong_and_what_to_do(
     assert said.code == code
     assert re.fullmatch(r"(a\.nii |\d|[A-Z][a-z]* ).*[a-zTU\d)]\.", said.message)
     assert re.fullmatch(r"([A-Z][a-z]+ .*[a-z\d]\.)", said.remedy.replace("DICOM", "file"))
+
+
+def test_what_is_not_hu_is_refused_unless_somebody_knows_better() -> None:
+    flat = volume(np.full((8, 16, 16), 3000, np.int16))
+    with pytest.raises(InputError) as caught:
+        checks.check_ct(flat)
+    assert caught.value.code == "not-hu"
+    checks.check_ct(flat, force=True)
