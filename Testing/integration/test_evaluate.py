@@ -250,6 +250,18 @@ def test_a_patient_is_the_mean_of_its_images_and_counts_once(
     assert "not comparable" in (tmp_path / "out" / "table.md").read_text()
 
 
+def test_the_options_of_a_prediction_are_those_that_are_scored(
+    scans: Path, tiny_bundle: Bundle
+) -> None:
+    config = EvaluateConfig(
+        model=str(tiny_bundle.folder), manifest=scans / "manifest.jsonl", mirror=True,
+        views=("axial", "coronal"),
+    )  # fmt: skip
+    predictor = Evaluator(config, cases_of(config)).predictor
+    assert predictor.network.mirror
+    assert predictor.views == ("axial", "coronal")
+
+
 def test_a_stop_leaves_no_table(pictures: Path, tmp_path: Path, tiny_bundle: Bundle,
                                 scans: Path) -> None:  # fmt: skip
     config = EvaluateConfig(

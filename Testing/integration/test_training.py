@@ -24,8 +24,9 @@ from isdmae.io import read, to_sitk, write_image_atomic, write_labelmap
 from isdmae.labels import LUNGS
 from isdmae.networks import unet
 from isdmae.phantom import PhantomConfig, make_phantom
-from isdmae.preprocess import PreprocessConfig
+from isdmae.preprocess import PreprocessConfig, to_channels
 from isdmae_train import cli, loop
+from isdmae_train import finetune as finetune_module
 from isdmae_train.cache import open_array
 from isdmae_train.checkpoint import list_checkpoints, read_checkpoint
 from isdmae_train.config.data import AugmentConfig, DataConfig
@@ -197,6 +198,32 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_slices(
     assert cli.main(command) == 1
     assert "The loss is nan" in caplog.text or "The loss is inf" in caplog.text
     assert "p0[" in caplog.text or "p1[" in caplog.text
+
+
+def test_the_first_steps_see_half_the_resolution_and_nothing_moves(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def look(image: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(image.shape[-1])
+        return to_channels(image, *rest)
+
+    monkeypatch.setattr(finetune_module, "to_channels", look)
+    command = ["finetune", *options(cache, tmp_path / "run", 3), "--coarse-steps", "2"]
+    assert cli.main(command) == 0
+    assert seen == [32, 32, 64]
+
+    labels = torch.zeros((1, 32, 32), dtype=torch.int64)
+    labels[0, 8:21, 11:18] = 1
+    image, coarse = finetune_module.halved(labels[:, None].float(), labels)
+    places = torch.arange(16) * 2.0
+    rows, columns = torch.meshgrid(places, places, indexing="ij")
+    for place, fine in ((rows, (8 + 20) / 2), (columns, (11 + 17) / 2)):
+        assert float((place * image[0, 0]).sum() / image.sum()) == pytest.approx(fine)
+        assert float((place * coarse[0]).sum() / coarse.sum()) == pytest.approx(fine, abs=0.5)
+    with pytest.raises(ValueError, match="coarse_steps"):
+        FinetuneConfig(coarse_steps=2, spatial_dims=3)
 
 
 def test_a_start_of_another_shape_is_refused(

@@ -118,7 +118,12 @@ class Evaluator:
     def __init__(
         self, config: EvaluateConfig, cases: Sequence[Case], predictor: Predictor | None = None
     ) -> None:
-        self.predictor = predictor or Predictor(config.model, device=config.device)
+        self.predictor = predictor or Predictor(
+            config.model,
+            device=config.device,
+            views=config.views or None,
+            mirror=config.mirror,
+        )
         self.tolerance = config.tolerance_mm
         self.worst = WorstCases(config.worst)
         self._labels = common_labels(self.predictor.bundle.info.labels, cases)

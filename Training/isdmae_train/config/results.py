@@ -38,6 +38,10 @@ class EvaluateConfig:
     """Add the score as the method's authors computed it; not comparable with the others."""
     calibration: bool = False
     """Add how far the probabilities of a 2D model can be believed, and draw it."""
+    mirror: bool = False
+    """Segment with the mirror image, too, as `isdmae predict --mirror` does."""
+    views: tuple[Literal["axial", "coronal", "sagittal"], ...] = ()
+    """Of CTs by a 2D model, average these; empty: what the model says."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     seed: int = 0
     """Of the bootstrap."""

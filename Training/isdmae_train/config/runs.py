@@ -143,10 +143,15 @@ class FinetuneConfig:
     """What the network learns to find; class n is the n-th."""
     loss: Literal["dice-ce", "dice-focal", "tversky", "boundary"] = "dice-ce"
     """See `isdmae_train.segmentation_losses`."""
+    coarse_steps: int = 0
+    """2D: so many steps at the beginning see images and labels at half the resolution, a quarter of
+    the time each."""
 
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) != len(self.labels) or not all(self.labels):
             raise ValueError(f"labels are different names, at least one, not {self.labels}")
+        if self.coarse_steps < 0 or (self.coarse_steps and self.spatial_dims == 3):
+            raise ValueError("coarse_steps is 0 or more, and 0 for a 3D network")
 
 
 @dataclass(frozen=True, kw_only=True)
