@@ -18,17 +18,19 @@ import pytest
 import torch
 import yaml
 
-from isdmae.bundle import find_bundle
+from isdmae.bundle import find_bundle, write_bundle
 from isdmae.errors import InputError
 from isdmae.io import read, to_sitk, write_image_atomic, write_labelmap
 from isdmae.labels import LUNGS
 from isdmae.networks import unet
+from isdmae.networks.segmenter import Segmenter
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae.preprocess import PreprocessConfig, to_channels
-from isdmae_train import cli, loop
+from isdmae.schema import to_plain
+from isdmae_train import cli, distill, loop
 from isdmae_train import finetune as finetune_module
 from isdmae_train.cache import open_array
-from isdmae_train.checkpoint import list_checkpoints, read_checkpoint
+from isdmae_train.checkpoint import list_checkpoints, read_checkpoint, trained_network
 from isdmae_train.config.data import AugmentConfig, DataConfig
 from isdmae_train.config.recipes import load_recipe
 from isdmae_train.config.runs import FinetuneConfig, PretrainConfig
@@ -224,6 +226,42 @@ def test_the_first_steps_see_half_the_resolution_and_nothing_moves(
         assert float((place * coarse[0]).sum() / coarse.sum()) == pytest.approx(fine, abs=0.5)
     with pytest.raises(ValueError, match="coarse_steps"):
         FinetuneConfig(coarse_steps=2, spatial_dims=3)
+
+
+def test_a_student_comes_nearer_to_its_teachers(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The teacher has learnt nothing, so the labels pull the student elsewhere."""
+    size = unet.UNetConfig.of_size("S", spatial_dims=2, in_channels=4)
+    torch.manual_seed(5)
+    teacher = Segmenter(size, classes=3)
+    with torch.no_grad():
+        teacher.head.bias += torch.tensor([0.0, 2.0, 0.0])
+    bundle = write_bundle(
+        tmp_path / "teacher", tiny_info(network=to_plain(size)), teacher.state_dict()
+    )
+    config = FinetuneConfig(teachers=(bundle.folder,))
+    teachers = distill.Teachers(config, torch.device("cpu"), torch.float32)
+    channels = torch.rand((2, 4, 32, 32), generator=torch.Generator().manual_seed(1))
+    expected = teacher.eval()(channels).softmax(dim=1)
+    assert torch.allclose(teachers.probabilities(channels), expected, atol=1e-4)
+
+    distance = []
+    for weight in ("0", "50"):
+        out = tmp_path / weight
+        command = ["finetune", *options(cache, out, 40), "--teachers", str(bundle.folder)]
+        command += ["--teacher-weight", weight, "--loop.learning-rate", "0.01"]
+        assert cli.main(command) == 0
+        student = Segmenter(size, classes=3).eval()
+        student.load_state_dict(trained_network(out)[0])
+        distance.append(float((student(channels).softmax(dim=1) - expected).abs().mean()))
+    assert distance[1] < 0.7 * distance[0]
+
+    command = ["finetune", *options(cache, tmp_path / "new", 2), "--teachers", str(bundle.folder)]
+    assert cli.main([*command, "--labels", "left lung"]) == 2
+    assert "finds left lung, right lung and not left lung" in caplog.text
+    assert cli.main([*command, "--preprocess.no-edges"]) == 2
+    assert "has another preprocessing" in caplog.text
 
 
 def test_a_start_of_another_shape_is_refused(

@@ -25,6 +25,7 @@ from .checkpoint import trained_network
 from .config.runs import FinetuneConfig
 from .cubes import dataset_for
 from .data import batches
+from .distill import Teachers, soft_cross_entropy
 from .distributed import anyone
 from .segmentation_losses import segmentation_loss
 from .tracking import track_run
@@ -57,6 +58,7 @@ def finetune(config: FinetuneConfig) -> Path:
     memory_format = MEMORY_FORMAT[config.spatial_dims]
     network.to(device, memory_format=memory_format)
     criterion = segmentation_loss(config.loss)
+    teachers = Teachers(config, device, dtype)
     dataset = dataset_for(
         config.data,
         config.preprocess,
@@ -81,6 +83,9 @@ def finetune(config: FinetuneConfig) -> Path:
                 with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                     logits = descent.model(channels)
                 loss = criterion(*known_slices(logits, labels, part.get("known")))
+                if teachers:
+                    chances = teachers.probabilities(channels)
+                    loss = loss + config.teacher_weight * soft_cross_entropy(logits, chances)
                 loop.check_finite(loss, step, part["case"])
                 descent.add(loss)
             rate = descent.step(step)

@@ -146,10 +146,17 @@ class FinetuneConfig:
     coarse_steps: int = 0
     """2D: so many steps at the beginning see images and labels at half the resolution, a quarter of
     the time each."""
+    teachers: tuple[Path, ...] = ()
+    """Models of the same labels and preprocessing, such as those of several folds or seeds, whose
+    mean probabilities are learnt beside the labels; see `isdmae_train.distill`."""
+    teacher_weight: float = 1.0
+    """Of the cross-entropy to the teachers' probabilities; the loss to the labels has 1."""
 
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) != len(self.labels) or not all(self.labels):
             raise ValueError(f"labels are different names, at least one, not {self.labels}")
+        if self.teacher_weight < 0:
+            raise ValueError(f"teacher_weight is 0 or more, not {self.teacher_weight}")
         if self.coarse_steps < 0 or (self.coarse_steps and self.spatial_dims == 3):
             raise ValueError("coarse_steps is 0 or more, and 0 for a 3D network")
 
