@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from isdmae_train.augment import (
+    HILUM_PX,
     LUNG_ROLES,
     PAINTED,
     add_decoys,
@@ -16,6 +17,7 @@ from isdmae_train.augment import (
     add_noise,
     augment_picture,
     augment_slice,
+    away_from_mediastinum,
     crop_field_of_view,
     degrade,
     roles_of,
@@ -100,6 +102,31 @@ def test_lesions_are_denser_and_stay_inside_the_lungs(seed: int) -> None:
     assert np.all(difference[labels == 0] == 0)
     assert difference.max() > 50
     assert changed.max() < 400
+
+
+def test_lesions_can_be_kept_away_from_the_mediastinum() -> None:
+    image, labels = slice_with_lungs()
+    lung = labels > 0
+    room = away_from_mediastinum(lung)
+    assert 0.3 * lung.sum() < room.sum() < lung.sum()
+    assert not (room & ~lung).any()
+    columns = np.flatnonzero(lung.any(axis=0))
+    inner = np.flatnonzero(~lung[:, columns[0] : columns[-1]].any(axis=0)) + columns[0]
+    near = slice(inner[0] - HILUM_PX + 1, inner[-1] + HILUM_PX)
+    middle = slice(len(lung) // 2 - 2, len(lung) // 2 + 2)
+    assert not room[middle, near].any()
+    assert room[middle, columns[0] + 1].all(), "the chest wall is no mediastinum"
+    one = labels == 1
+    assert np.array_equal(away_from_mediastinum(one), one), "one lung has nothing between"
+
+    roles = roles_of(("left lung", "right lung"), ("lesion",))
+    config = replace(STILL, lesions=1.0, clear_hilum=1.0)
+    for seed in range(4):
+        _, painted, _ = augment_slice(image, labels, 80, config, chance(seed), roles)
+        _, lungs, _ = augment_slice(image, labels, 80, config, chance(seed))
+        sick = painted == PAINTED
+        assert sick.any()
+        assert not (sick & ~away_from_mediastinum(lungs > 0)).any()
 
 
 def test_a_slice_without_lungs_gets_no_lesions() -> None:

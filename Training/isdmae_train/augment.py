@@ -27,6 +27,8 @@ cv2.setNumThreads(1)
 
 PAINTED = 255
 """Label value of a synthetic lesion."""
+HILUM_PX = 12
+"""Reach of the vessels of the hilum into the lungs, about 18 mm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,10 @@ def augment_slice(
         image = take_contrast_away(image, random)
     sick = np.zeros(labels.shape, bool)
     if random.random() < config.lesions:
-        image, sick = add_lesions(image, labels, lung, random)
+        room = lung
+        if config.clear_hilum and random.random() < config.clear_hilum:
+            room = away_from_mediastinum(lung)
+        image, sick = add_lesions(image, labels, room, random)
     if random.random() < config.decoys:
         image = add_decoys(image, lung, random)
     if roles.classes[PAINTED]:
@@ -220,6 +225,30 @@ def add_lesions(
         strength = np.float32(1.0)
     blended: Image = image + (filled - image) * alpha.astype(np.float32) * strength
     return blended, alpha > 0.5
+
+
+def away_from_mediastinum(lung: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Leave out the lung within `HILUM_PX` of what the two lungs have between them.
+
+    That is the hull of both without the lungs, thin slivers apart. Vessels of the hilum are as
+    dense as consolidation: a network that has seen much of the one there takes the other for it.
+
+    Examples
+    --------
+    >>> lung = np.zeros((64, 96), bool)
+    >>> lung[8:56, 4:36] = lung[8:56, 60:92] = True
+    >>> away_from_mediastinum(lung)[30, [5, 20, 30]].tolist()
+    [True, True, False]
+    """
+    points = np.argwhere(lung)[:, ::-1].astype(np.int32)
+    if len(points) < 50:
+        return lung
+    hull = np.zeros(lung.shape, np.uint8)
+    cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    between = cv2.morphologyEx(hull & ~lung, cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
+    if not between.any():
+        return lung
+    return lung & (cv2.distanceTransform(1 - between, cv2.DIST_L2, 3) > HILUM_PX)
 
 
 def add_decoys(image: Image, lung: npt.NDArray[np.bool_], random: Random) -> Image:

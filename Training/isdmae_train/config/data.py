@@ -32,6 +32,9 @@ class AugmentConfig:
     lesions: float = 0.5
     """Share of CT slices whose lungs get synthetic lesions; truth where "lesion" is a label of the
     run, and part of the lung where it is not."""
+    clear_hilum: float = 0.0
+    """Share of the slices with synthetic lesions in which these keep away from the mediastinum, so
+    that what is dense there is vessel."""
     decoys: float = 0.0
     """Share of slices in which parts of the body beside the lungs look like sick lung."""
     islands: float = 0.0
@@ -53,6 +56,7 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         check_share("a probability", self.mirror, self.upside_down, self.lesions, self.decoys)
         check_share("a probability", self.quarter_turn, self.unenhanced, self.islands)
+        check_share("a probability", self.clear_hilum)
         check_share("a probability", self.field_of_view, self.noise, self.picture, self.equalise)
         check_share("a probability", self.blur)
         if not 0 < self.scale[0] <= self.scale[1]:
