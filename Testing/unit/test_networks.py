@@ -25,6 +25,7 @@ SMALL_MEDNEXT = {"widths": (8, 16, 16), "blocks": (1, 1, 1), "expansion": (2, 2,
 SMALL_LIGHT = {"widths": (4, 8, 16, 16, 20, 16), "blocks": (0, 0, 1, 1, 1, 1)}
 SHAPES: dict[str, dict[str, object]] = {
     "residual": {"widths": (4, 8, 12), "blocks": (0, 1, 1)},
+    "plain": {"widths": (4, 8, 12), "blocks": (1, 1, 1)},
     "bottleneck": SMALL_LIGHT,
     "mit": {**SMALL_LIGHT, "decoder": (4, 8, 8, 12, 12)},
     "mednext": {**SMALL_MEDNEXT, "response_norm": True},

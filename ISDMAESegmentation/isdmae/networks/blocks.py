@@ -148,6 +148,21 @@ class ResidualBlock(nn.Module):
         return result
 
 
+class PlainBlock(nn.Module):
+    """Two convolutions (Ronneberger et al. 2015)."""
+
+    def __init__(
+        self, spatial_dims: int, in_channels: int, out_channels: int, *, stride: int, norm: str
+    ) -> None:
+        super().__init__()
+        self.first = ConvNorm(spatial_dims, in_channels, out_channels, stride=stride, norm=norm)
+        self.second = ConvNorm(spatial_dims, out_channels, out_channels, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.second(self.first(x, then="leaky_relu"), then="leaky_relu")
+        return result
+
+
 class UpBlock(nn.Module):
     """Double the size by a transposed convolution, join the skip connection, convolve once."""
 

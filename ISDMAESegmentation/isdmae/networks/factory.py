@@ -7,11 +7,12 @@ from torch import nn
 from .bottleneck import BottleneckEncoder
 from .mednext import MedNeXtEncoder
 from .mix_transformer import MixTransformerEncoder
-from .residual import ResidualEncoder
+from .residual import PlainEncoder, ResidualEncoder
 from .unet import EncoderName, UNetConfig, UNetDecoder
 
 ENCODERS: dict[EncoderName, type[nn.Module]] = {
     "residual": ResidualEncoder,
+    "plain": PlainEncoder,
     "bottleneck": BottleneckEncoder,
     "mit": MixTransformerEncoder,
     "mednext": MedNeXtEncoder,

@@ -1,4 +1,5 @@
-"""The residual encoder: nnU-Net's ResEnc in small (Isensee et al. 2024, arXiv 2404.09556).
+"""The residual encoder, nnU-Net's ResEnc in small (Isensee et al. 2024, arXiv 2404.09556), and the
+encoder of a plain U-Net to compare it with.
 
 Shapes: B batch, C channels, S spatial axes; level l has S / 2**l voxels an axis.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .blocks import ConvNorm, ResidualBlock
+from .blocks import ConvNorm, PlainBlock, ResidualBlock
 from .unet import UNetConfig
 
 
@@ -16,6 +17,8 @@ class ResidualEncoder(nn.Module):
 
     Level 0 begins with one plain convolution, each further level with a block of stride 2.
     """
+
+    block: type[PlainBlock | ResidualBlock] = ResidualBlock
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -27,7 +30,7 @@ class ResidualEncoder(nn.Module):
             stages = []
             for block in range(count):
                 stride = 2 if level > 0 and block == 0 else 1
-                stages.append(ResidualBlock(dims, width_before, width, stride=stride, norm=norm))
+                stages.append(self.block(dims, width_before, width, stride=stride, norm=norm))
                 width_before = width
             self.levels.append(nn.Sequential(*stages))
 
@@ -38,3 +41,12 @@ class ResidualEncoder(nn.Module):
             x = level(x)
             features.append(x)
         return features
+
+
+class PlainEncoder(ResidualEncoder):
+    """The encoder of the U-Net (Ronneberger et al. 2015, arXiv 1505.04597): no shortcuts.
+
+    As in nnU-Net's plain network each level halves by a convolution of stride 2.
+    """
+
+    block = PlainBlock

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .blocks import UpBlock
 
-EncoderName = Literal["residual", "bottleneck", "mit", "mednext"]
+EncoderName = Literal["residual", "plain", "bottleneck", "mit", "mednext"]
 
 SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     # name: (channels of each level, residual blocks of each level)
@@ -33,6 +33,11 @@ _RESNET: dict[str, Any] = {
 _MIT: dict[str, Any] = {"widths": (32, 64, 64, 128, 320, 512), "decoder": (32, 64, 64, 128, 256)}
 _MEDNEXT: dict[str, Any] = {"widths": (32, 64, 128, 256, 512)}
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    # Two convolutions a level, whatever the size, as in the U-Net of 2015.
+    "plain": {
+        size: {"widths": widths, "blocks": (1,) * len(widths)}
+        for size, (widths, _) in SIZES.items()
+    },
     # ResNet-26, -50 and -101 (He et al. 2016, table 1; 26 has two blocks a stage).
     "bottleneck": {
         "S": {**_RESNET, "blocks": (0, 0, 2, 2, 2, 2)},

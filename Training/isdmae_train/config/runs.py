@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from isdmae.networks.unet import EncoderName
 from isdmae.preprocess import PreprocessConfig
 
 from .data import AugmentConfig, DataConfig, check_share
@@ -84,8 +85,9 @@ class PretrainConfig:
     loop: LoopConfig = LoopConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     spatial_dims: Literal[2, 3] = 2
-    encoder: Literal["residual", "bottleneck", "mit", "mednext"] = "residual"
-    """`bottleneck` is ResNet-26, -50, -101 in size S, B, L; `mit` is MiT-B0, -B1, -B2."""
+    encoder: EncoderName = "residual"
+    """`plain` is a U-Net without shortcuts. In size S, B, L `bottleneck` is ResNet-26, -50, -101,
+    `mit` is MiT-B0, -B1, -B2."""
     size: Literal["S", "B", "L"] = "S"
     views: tuple[Literal["spatial", "intensity", "original"], ...] = ("spatial", "intensity")
     """The copies of an image that go through the network: both masked ones (ISD-MAE), one of them
@@ -136,7 +138,7 @@ class FinetuneConfig:
     loop: LoopConfig = LoopConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     spatial_dims: Literal[2, 3] = 2
-    encoder: Literal["residual", "bottleneck", "mit", "mednext"] = "residual"
+    encoder: EncoderName = "residual"
     """As in `PretrainConfig`; the same as that of ``start``."""
     size: Literal["S", "B", "L"] = "S"
     labels: tuple[str, ...] = ("left lung", "right lung")
@@ -209,7 +211,7 @@ class ImportConfig:
     map: Path | None = None
     """YAML: regular expressions of the file's names to the names here."""
     spatial_dims: Literal[2, 3] = 2
-    encoder: Literal["residual", "bottleneck", "mit", "mednext"] = "residual"
+    encoder: EncoderName = "residual"
     size: Literal["S", "B", "L"] = "S"
     preprocess: PreprocessConfig = PreprocessConfig()
     partial: bool = False
