@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -124,6 +125,8 @@ class Evaluator:
             views=config.views or None,
             mirror=config.mirror,
         )
+        self.seconds = 0.0
+        """Spent on segmenting, so far."""
         self.tolerance = config.tolerance_mm
         self.worst = WorstCases(config.worst)
         self._labels = common_labels(self.predictor.bundle.info.labels, cases)
@@ -168,7 +171,9 @@ class Evaluator:
         if sees_neighbours and len(images) > 1:
             stack = Volume(array=np.concatenate([one.array for one in images]), is_hu=False)
             images = [stack]
+        begun = time.perf_counter()
         found = [self.predictor.segment(one, stop=stop).labelmap.array for one in images]
+        self.seconds += time.perf_counter() - begun
         return np.concatenate(found) if len(found) > 1 else found[0]
 
     def _add_chances(

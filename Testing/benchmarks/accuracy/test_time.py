@@ -1,0 +1,107 @@
+"""What an option of prediction gives in accuracy, and what it costs in time.
+
+    cd Testing/benchmarks/accuracy
+    python test_time.py --model lungs --pictures FOLDER/covid20-2d/images \
+        --truth FOLDER/covid20-2d/lung --index FOLDER/covid20-2d/case_index.csv
+    python test_time.py --part runs/lesion/cv/BUDGET/parts/RECIPE/PART \
+        --manifest runs/lesion/cache/manifest.jsonl
+
+Each case is segmented by all ways in turns, so that a busy moment slows all of them. A part of a
+comparison is scored on the patients that it held out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from isdmae_train.cases import cases_of
+from isdmae_train.compare_table import PartResult, table_rows
+from isdmae_train.config.results import EvaluateConfig
+from isdmae_train.evaluate import Evaluator
+from isdmae_train.score_table import Score, by_patient
+
+log = logging.getLogger(__name__)
+WAYS = {"as released": {}, "mirror": {"mirror": True}}
+"""The first is what the others are compared with."""
+
+
+def table(options: argparse.Namespace) -> list[str]:
+    """Segment, score and time every case by every way; returns the lines of a table."""
+    where = {
+        "manifest": options.manifest,
+        "pictures": options.pictures,
+        "truth": options.truth,
+        "index": options.index,
+        "patients": held_out(options.part) if options.part else (),
+    }
+    model = str(options.part / "bundle") if options.part else options.model
+    configs = {name: EvaluateConfig(model=model, **where, **way) for name, way in WAYS.items()}
+    cases = cases_of(configs["as released"])
+    evaluators = {name: Evaluator(config, cases) for name, config in configs.items()}
+    scores: dict[str, list[Score]] = defaultdict(list)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for evaluator in evaluators.values():  # what the first image costs once
+        evaluator.score(cases[0])
+    for case in cases:
+        for name, evaluator in evaluators.items():
+            before = evaluator.seconds
+            scores[name] += evaluator.score(case)
+            seconds[name].append(evaluator.seconds - before)
+    parts = [
+        PartResult(recipe=name, fold="", seed=0, share=1.0, patients=tuple(by_patient(found)))
+        for name, found in scores.items()
+    ]
+    return lines(table_rows(parts, "as released", 0), seconds)
+
+
+def lines(rows: list[dict], seconds: dict[str, list[float]]) -> list[str]:
+    """Lay the rows out, each with the time of its way."""
+    base = np.array(seconds["as released"])
+    head = ["structure", "of each", "way", "Dice", "difference", "images", "patients", "time"]
+    result = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row in rows:
+        dice, difference = row["dice"], row.get("dice_difference")
+        words = [
+            row["structure"],
+            row["level"],
+            row["recipe"],
+            f"{dice['mean']:.4f} [{dice['low']:.4f}, {dice['high']:.4f}]",
+            "-"
+            if difference is None
+            else f"{difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]",
+            str(row["images"]),
+            str(row["patients"]),
+            f"{np.median(np.array(seconds[row['recipe']]) / base):.2f}x",
+        ]
+        result.append(f"| {' | '.join(words)} |")
+    return result
+
+
+def held_out(part: Path) -> tuple[str, ...]:
+    """Return the patients that a part of a comparison was scored on."""
+    with (part / "evaluation" / "patients.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(sorted({row["patient"] for row in csv.DictReader(file)}))
+
+
+def main() -> None:
+    """Print the table."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log.setLevel(logging.INFO)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", default="lungs")
+    parser.add_argument("--part", type=Path, help="folder of a part of a comparison")
+    parser.add_argument("--manifest", type=Path)
+    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--truth", type=Path)
+    parser.add_argument("--index", type=Path)
+    log.info("%s", "\n".join(table(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()
