@@ -3,6 +3,8 @@
     cd Testing/benchmarks/accuracy
     python test_time.py --model lungs --pictures FOLDER/covid20-2d/images \
         --truth FOLDER/covid20-2d/lung --index FOLDER/covid20-2d/case_index.csv
+    python test_time.py --model nodule --manifest runs/nodule/cache/manifest.jsonl \
+        --patients-of scores/nodule.csv
     python test_time.py --part runs/lesion/cv/BUDGET/parts/RECIPE/PART \
         --manifest runs/lesion/cache/manifest.jsonl
 
@@ -33,12 +35,15 @@ WAYS = {"as released": {}, "mirror": {"mirror": True}}
 
 def table(options: argparse.Namespace) -> list[str]:
     """Segment, score and time every case by every way; returns the lines of a table."""
+    patients = options.patients_of
+    if options.part:
+        patients = options.part / "evaluation" / "patients.csv"
     where = {
         "manifest": options.manifest,
         "pictures": options.pictures,
         "truth": options.truth,
         "index": options.index,
-        "patients": held_out(options.part) if options.part else (),
+        "patients": patients_in(patients) if patients else (),
     }
     model = str(options.part / "bundle") if options.part else options.model
     configs = {name: EvaluateConfig(model=model, **where, **way) for name, way in WAYS.items()}
@@ -83,9 +88,9 @@ def lines(rows: list[dict], seconds: dict[str, list[float]]) -> list[str]:
     return result
 
 
-def held_out(part: Path) -> tuple[str, ...]:
-    """Return the patients that a part of a comparison was scored on."""
-    with (part / "evaluation" / "patients.csv").open(encoding="utf-8", newline="") as file:
+def patients_in(scores: Path) -> tuple[str, ...]:
+    """Return the patients that a table of scores has."""
+    with scores.open(encoding="utf-8", newline="") as file:
         return tuple(sorted({row["patient"] for row in csv.DictReader(file)}))
 
 
@@ -97,6 +102,7 @@ def main() -> None:
     parser.add_argument("--model", default="lungs")
     parser.add_argument("--part", type=Path, help="folder of a part of a comparison")
     parser.add_argument("--manifest", type=Path)
+    parser.add_argument("--patients-of", type=Path, help="CSV: only the patients that it names")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--index", type=Path)
