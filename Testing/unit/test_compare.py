@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from isdmae_train.compare_table import (
     PartResult,
     _csv,
     _line,
+    markdown_table,
     read_results,
     table_rows,
     write_results,
@@ -98,6 +100,35 @@ def test_a_difference_needs_patients_in_common() -> None:
                        result("mae", "1", 0, patient("b", 0.6))], "none", 0)  # fmt: skip
     assert not any("dice_difference" in row for row in rows)
     assert "| - |" in _line(rows[0])
+
+
+def test_single_pictures_and_patients_of_another_set_have_no_mean_in_common() -> None:
+    scan = replace(patient("LIDC-IDRI-0001", 0.9), level="scan", unit="mm")
+    parts = [
+        result("none", "0", 0, patient("covid-a", 0.8), patient("covid-b", 0.6),
+               patient("single-1", 0.1), scan),
+        result("mae", "0", 0, patient("covid-a", 0.9), patient("single-1", 0.3)),
+    ]  # fmt: skip
+    rows = table_rows(parts, "none", 0, by_set=True)
+    found = {(row["set"], row["recipe"]): row for row in rows}
+    means = {key: row["dice"]["mean"] for key, row in found.items()}
+    assert means == pytest.approx({
+        ("covid", "none"): 0.7, ("covid", "mae"): 0.9, ("single", "none"): 0.1,
+        ("single", "mae"): 0.3, ("", "none"): 0.9,
+    })  # fmt: skip
+    assert found["single", "mae"]["dice_difference"]["mean"] == pytest.approx(0.2)
+    head, _, first, *_, last = markdown_table(rows)
+    assert head.startswith("| structure | set | of each |")
+    assert first.startswith("| lesion | covid | slice | 100 % | none | 0.700")
+    assert last.startswith("| lesion | - | scan |")
+    assert {line.count("|") for line in markdown_table(rows)} == {15}
+    assert next(csv.DictReader(StringIO(_csv(rows))))["set"] == "covid"
+
+
+def test_of_one_set_the_table_says_nothing() -> None:
+    parts = [result("none", "0", 0, patient("covid-a", 0.8), patient("covid-b", 0.6))]
+    assert table_rows(parts, "none", 0, by_set=True) == table_rows(parts, "none", 0)
+    assert {line.count("|") for line in markdown_table(table_rows(parts, "none", 0))} == {14}
 
 
 def test_csv_and_markdown_hold_the_same_numbers() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from .metrics import paired_difference, summarise
 from .score_table import METRICS, PatientScore, as_patient, interval, read_rows, write_rows
 
 Row = dict[str, Any]
+Key: TypeAlias = tuple[str, str | None, str, float, str]
+"""Structure, set of pictures (None: all in one), level, share and recipe of a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ def write_tables(config: CompareConfig, results: Sequence[PartResult], parts: in
 
     ``comparison.json``, ``.csv`` and ``.md``, and ``patients.csv`` with the scores behind them.
     """
-    rows = table_rows(results, config.baseline, config.seed)
+    rows = table_rows(results, config.baseline, config.seed, by_set=True)
     facts = {
         "budget": {config.budget: to_plain(config.budgets[config.budget])},
         "labels": list(config.labels),
@@ -95,7 +97,25 @@ def read_results(path: Path) -> list[PartResult]:
     ]
 
 
-def table_rows(results: Sequence[PartResult], baseline: str, seed: int) -> list[Row]:
+def picture_set(score: PatientScore) -> str:
+    """Return the set of pictures that `prepare` names first in a patient's id; of a CT none.
+
+    Examples
+    --------
+    >>> facts = {"structure": "lesion", "images": 1, "dice": 1.0, "nsd": 1.0, "hd95": 0.0}
+    >>> facts |= {"missed": 0, "invented": 0, "empty": 0}
+    >>> picture_set(PatientScore(patient="covid20-cc008", level="slice", unit="px", **facts))
+    'covid20'
+    >>> picture_set(PatientScore(patient="LIDC-IDRI-0001", level="scan", unit="mm", **facts))
+    ''
+    """
+    name, hyphen, _ = score.patient.partition("-")
+    return name if hyphen and score.unit == "px" else ""
+
+
+def table_rows(
+    results: Sequence[PartResult], baseline: str, seed: int, *, by_set: bool = False
+) -> list[Row]:
     """Return one row for each structure, level, share and recipe.
 
     A patient's value is the mean over the seeds; the interval and the difference to the baseline
@@ -109,31 +129,41 @@ def table_rows(results: Sequence[PartResult], baseline: str, seed: int) -> list[
         A recipe. Its own rows have no difference.
     seed : int
         Of the bootstrap.
+    by_set : bool
+        Where there are pictures of several sets, each has rows of its own, with an entry ``set``: a
+        patient with a hundred slices and a single picture have no mean in common.
     """
-    groups: dict[tuple[str, str, float, str], list[PatientScore]] = defaultdict(list)
+    sets = {picture_set(one) for result in results for one in result.patients if one.unit == "px"}
+    several = by_set and len(sets) > 1
+    groups: dict[Key, list[PatientScore]] = defaultdict(list)
     runs: dict[tuple[float, str], int] = defaultdict(int)
     for result in results:
         runs[result.share, result.recipe] += not result.diverged
         for score in result.patients:
-            groups[score.structure, score.level, result.share, result.recipe].append(score)
-    structures = list(dict.fromkeys((structure, level) for structure, level, _, _ in groups))
-    keys = sorted(groups, key=lambda key: (structures.index(key[:2]), -key[2]))
+            of_set = picture_set(score) if several else None
+            key = (score.structure, of_set, score.level, result.share, result.recipe)
+            groups[key].append(score)
+    structures = list(dict.fromkeys(key[:3] for key in groups))
+    keys = sorted(groups, key=lambda key: (structures.index(key[:3]), -key[3]))
     return [
-        _row(key, groups[key], groups.get((*key[:3], baseline), []), runs[key[2:]], seed)
+        _row(key, groups[key], groups.get((*key[:4], baseline), []), runs[key[3:]], seed)
         for key in keys
     ]
 
 
 def _row(
-    key: tuple[str, str, float, str],
+    key: Key,
     scores: Sequence[PatientScore],
     baseline: Sequence[PatientScore],
     runs: int,
     seed: int,
 ) -> Row:
-    structure, level, share, recipe = key
-    row: Row = {
-        "structure": structure, "level": level, "share": share, "recipe": recipe,
+    structure, of_set, level, share, recipe = key
+    row: Row = {"structure": structure}
+    if of_set is not None:
+        row["set"] = of_set
+    row |= {
+        "level": level, "share": share, "recipe": recipe,
         "unit": scores[0].unit, "patients": len({score.patient for score in scores}),
         "runs": runs,
     }  # fmt: skip
@@ -205,18 +235,20 @@ def _markdown(facts: Mapping[str, Any]) -> str:
 
 def markdown_table(rows: Sequence[Row]) -> list[str]:
     """Lay out what `table_rows` returns as the lines of a Markdown table."""
+    several = any("set" in row for row in rows)
     return [
-        "| structure | of each | labels | recipe | Dice | difference | NSD | HD95 | missed | "
-        "invented | images | patients | runs |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| structure |{' set |' if several else ''} of each | labels | recipe | Dice | "
+        "difference | NSD | HD95 | missed | invented | images | patients | runs |",
+        "|---" * (14 if several else 13) + "|",
         *(_line(row) for row in rows),
     ]
 
 
 def _line(row: Row) -> str:
     metrics = {name: interval(row.get(name), name, row["unit"]) for name in METRICS}
+    of_set = [row["set"] or "-"] if "set" in row else []
     cells = [
-        row["structure"], row["level"], f"{100 * row['share']:g} %", row["recipe"],
+        row["structure"], *of_set, row["level"], f"{100 * row['share']:g} %", row["recipe"],
         metrics["dice"], _difference(row.get("dice_difference")), metrics["nsd"], metrics["hd95"],
         *(str(row[name]) for name in ("missed", "invented", "images", "patients", "runs")),
     ]  # fmt: skip

@@ -137,7 +137,7 @@ def score(config: CompareConfig, results: Path, out: Path, beside: Path | None) 
     out.mkdir(parents=True, exist_ok=True)
     write_results(out / "patients.csv", parts)
     baseline = next((part.recipe for part in parts if part.recipe != NAME), NAME)
-    return markdown_table(table_rows(parts, baseline, config.seed))
+    return markdown_table(table_rows(parts, baseline, config.seed, by_set=True))
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
     make accuracy-train    # train and score anew first: hours on two cores; goes on if stopped
 
 Scores are one row a patient (Testing/benchmarks/accuracy/scores); the tables' means, intervals and
-paired differences are computed from them here.
+paired differences are computed from them here, for each set of pictures by itself.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
         if not path.is_file():
             log.info("## %s\n\nNot scored yet: make accuracy-train\n", title)
             continue
-        rows = table_rows(read_results(path), baseline, seed=0)
+        rows = table_rows(read_results(path), baseline, seed=0, by_set=True)
         log.info("## %s\n\n%s\n", title, "\n".join(markdown_table(rows)))
 
 

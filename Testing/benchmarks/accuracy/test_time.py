@@ -62,18 +62,32 @@ def table(options: argparse.Namespace) -> list[str]:
         PartResult(recipe=name, fold="", seed=0, share=1.0, patients=tuple(by_patient(found)))
         for name, found in scores.items()
     ]
-    return lines(table_rows(parts, "as released", 0), seconds)
+    # The patients of a folder of pictures are not named by a set.
+    by_set = options.manifest is not None
+    return lines(table_rows(parts, "as released", 0, by_set=by_set), seconds)
 
 
 def lines(rows: list[dict], seconds: dict[str, list[float]]) -> list[str]:
     """Lay the rows out, each with the time of its way."""
     base = np.array(seconds["as released"])
-    head = ["structure", "of each", "way", "Dice", "difference", "images", "patients", "time"]
+    several = any("set" in row for row in rows)
+    head = [
+        "structure",
+        *(["set"] if several else []),
+        "of each",
+        "way",
+        "Dice",
+        "difference",
+        "images",
+        "patients",
+        "time",
+    ]
     result = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
         dice, difference = row["dice"], row.get("dice_difference")
         words = [
             row["structure"],
+            *([row["set"] or "-"] if several else []),
             row["level"],
             row["recipe"],
             f"{dice['mean']:.4f} [{dice['low']:.4f}, {dice['high']:.4f}]",
