@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -77,3 +79,44 @@ def test_losses_are_scaled_for_half_precision_and_a_step_with_overflow_is_left_o
     descent.add(descent.model(torch.ones(4, 3)).square().mean())
     descent.step(2)
     assert not torch.equal(network[0].weight, before)
+
+
+def broken_gradient(descent: loop.Descent) -> None:
+    """Add the gradient of a finite loss that is not finite itself: the root has none at 0."""
+    descent.add((descent.model(torch.ones(4, 3)) * 0.0).abs().sqrt().sum())
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_weights_and_names_the_slices() -> None:
+    network = net()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    descent = loop.Descent(network, settings(ema=0.9), torch.float32)
+    broken_gradient(descent)
+    with pytest.raises(loop.DivergedError, match=r"gradient is nan at step 7 \(slices a\[3\], b\)"):
+        descent.step(7, ["a[3]", "b"])
+    assert descent.average is not None
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+        assert torch.equal(descent.average.tensors[name], before[name])
+
+
+def test_a_gradient_that_no_scale_makes_finite_ends_a_run_in_half_precision() -> None:
+    descent = loop.Descent(net(), settings(), torch.float16)
+    for _ in range(16):
+        broken_gradient(descent)
+        descent.step(1, ["a"])
+    assert descent.scaler.get_scale() == 1.0
+    broken_gradient(descent)
+    with pytest.raises(loop.DivergedError, match=r"slices a\)"):
+        descent.step(1, ["a"])
+
+
+@pytest.mark.parametrize("part", ["weights", "average"])
+def test_weights_that_are_not_finite_are_never_written(tmp_path: Path, part: str) -> None:
+    network = net()
+    descent = loop.Descent(network, settings(ema=0.9), torch.float32)
+    assert descent.average is not None
+    held = network.state_dict() if part == "weights" else descent.average.tensors
+    held["2.bias"].fill_(torch.inf)
+    with pytest.raises(loop.DivergedError, match=r"weights 2\.bias are not finite at step 5"):
+        descent.save_when_due(tmp_path / "checkpoints", 5, {}, now=True)
+    assert not list(tmp_path.iterdir())

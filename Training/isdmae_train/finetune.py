@@ -48,7 +48,7 @@ def finetune(config: FinetuneConfig) -> Path:
     Cancelled
         Where SIGINT or SIGTERM stopped it; the checkpoint is written.
     DivergedError
-        Where the loss is not finite.
+        Where the loss or its gradient is not finite.
     """
     stop = loop.StopRequest()
     device, dtype = loop.start(config.loop)
@@ -88,7 +88,7 @@ def finetune(config: FinetuneConfig) -> Path:
                     loss = loss + config.teacher_weight * soft_cross_entropy(logits, chances)
                 loop.check_finite(loss, step, part["case"])
                 descent.add(loss)
-            rate = descent.step(step)
+            rate = descent.step(step, batch["case"])
             step += 1
             track.advance()
 

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,7 +29,7 @@ from .reporter import current
 
 
 class DivergedError(IsdmaeError):
-    """The loss is not finite any more."""
+    """The loss, its gradient or a weight is not finite any more."""
 
 
 class StopRequest:
@@ -144,13 +144,22 @@ class Descent:
         sharing = isinstance(model, DistributedDataParallel)
         return model.no_sync() if sharing else contextlib.nullcontext()
 
-    def step(self, step: int) -> float:
-        """Take step number ``step``; returns the learning rate."""
+    def step(self, step: int, cases: Sequence[str] = ()) -> float:
+        """Take step number ``step`` with the gradients of ``cases``; returns the learning rate.
+
+        Raises
+        ------
+        DivergedError
+            Where the gradient is not finite; the weights are as they were. With losses scaled for
+            float16 such a step is left out, until there is no scale left to lower.
+        """
         rate = learning_rate(step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.scaler.unscale_(self.optimizer)
         self._norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        if not torch.isfinite(self._norm) and self.scaler.get_scale() <= 1.0:
+            raise _diverged(f"The norm of the gradient is {self._norm.item()}", step, cases)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -181,10 +190,19 @@ class Descent:
         return done
 
     def save_when_due(self, folder: Path, step: int, plain: Any, *, now: bool) -> None:
-        """Write a checkpoint every `checkpoint_minutes`, or ``now``; the first process alone."""
+        """Write a checkpoint every `checkpoint_minutes`, or ``now``; the first process alone.
+
+        Raises
+        ------
+        DivergedError
+            Where a weight or its average is not finite; nothing is written.
+        """
         due = time.monotonic() - self._saved > 60 * self.config.checkpoint_minutes
         if distributed.rank() == 0 and (due or now):
             average = None if self.average is None else self.average.tensors
+            for name, value in (*self.network.state_dict().items(), *(average or {}).items()):
+                if not torch.isfinite(value).all():
+                    raise _diverged(f"The weights {name} are not finite", step)
             save_checkpoint(
                 folder,
                 step,
@@ -228,11 +246,18 @@ def check_complete(step: int, steps: int) -> None:
         )
 
 
-def check_finite(loss: Tensor, step: int, cases: list[str]) -> None:
+def check_finite(loss: Tensor, step: int, cases: Sequence[str]) -> None:
     """Stop at the first loss that is not finite, naming the slices in the batch."""
     if not torch.isfinite(loss):
-        raise DivergedError(
-            "diverged",
-            f"The loss is {loss.item()} at step {step} (slices {', '.join(cases)}).",
-            "Lower the learning rate, or look at these slices; the last checkpoint is good.",
-        )
+        raise _diverged(f"The loss is {loss.item()}", step, cases)
+
+
+def _diverged(what: str, step: int, cases: Sequence[str] = ()) -> DivergedError:
+    named = f" (slices {', '.join(cases)})" if cases else ""
+    return DivergedError(
+        "diverged",
+        f"{what} at step {step}{named}.",
+        "Lower the learning rate, or look at these slices; the last checkpoint is good."
+        if cases
+        else "Lower the learning rate; the last checkpoint is good.",
+    )

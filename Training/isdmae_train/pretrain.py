@@ -44,7 +44,7 @@ def pretrain(config: PretrainConfig) -> Path:
     Cancelled
         Where SIGINT or SIGTERM stopped it; the checkpoint is written.
     DivergedError
-        Where the loss is not finite.
+        Where the loss or its gradient is not finite.
     """
     stop = loop.StopRequest()
     device, dtype = loop.start(config.loop)
@@ -70,7 +70,7 @@ def pretrain(config: PretrainConfig) -> Path:
                 loss = total_loss(terms, config)
                 loop.check_finite(loss, step, part["case"])
                 descent.add(loss, terms)
-            descent.step(step)
+            descent.step(step, batch["case"])
             step += 1
             track.advance()
 
