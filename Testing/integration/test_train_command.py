@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import pytest
 
 from isdmae.bundle import find_bundle, write_bundle
 from isdmae.errors import Cancelled, InputError, ResourceError
-from isdmae.io import to_sitk, write_image_atomic, write_labelmap
+from isdmae.io import read, to_sitk, write_image_atomic, write_labelmap
 from isdmae.labels import LUNGS
 from isdmae.networks.segmenter import Segmenter
 from isdmae.phantom import PhantomConfig, make_phantom
@@ -155,6 +156,34 @@ def test_from_a_pre_training_to_a_model(
     assert info.non_commercial
     assert "it started from 'right side'" in info.licence
     assert len(info.training_sets) == 2
+
+
+def test_a_folder_that_has_changed_since_is_trained_on_under_another_name(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A finished run, too: its model would not have learnt from what is new."""
+    data = tmp_path / "data"
+    shutil.copytree(folder, data)
+    quick = {"recipe": str(folder / "quick.yaml"), "data": data, "steps": 1, "task": "finetune"}
+    first = TrainConfig(out=tmp_path / "first", **quick)
+    train(first)
+    labels = data / "labelsTr" / "p1.nrrd"
+    kept = labels.read_bytes()
+    lungs = read(labels).volume
+    labels.unlink()
+    write_labelmap(labels, lungs.with_array(lungs.array * (lungs.array > 1)), LUNGS)
+    scan = read(data / "imagesTr" / "p0_0000.nrrd").volume
+    image = data / "imagesTr" / "p2_0000.nrrd"
+    write_image_atomic(image, to_sitk(scan.with_array(scan.array + 1)))
+    shutil.copy(data / "labelsTr" / "p0.nrrd", data / "labelsTr" / "p2.nrrd")
+    with pytest.raises(InputError, match=r"\(added: p2; changed: p1\)") as refused:
+        train(first)
+    assert refused.value.code == "data-changed"
+    train(TrainConfig(out=tmp_path / "second", start=tmp_path / "first", **quick))
+    image.unlink()
+    (data / "labelsTr" / "p2.nrrd").unlink()
+    labels.write_bytes(kept)
+    train(first)
 
 
 def test_a_model_of_no_known_size_is_no_start(tmp_path: Path) -> None:

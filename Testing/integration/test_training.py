@@ -34,7 +34,7 @@ from isdmae_train.checkpoint import list_checkpoints, read_checkpoint, trained_n
 from isdmae_train.config.data import AugmentConfig, DataConfig
 from isdmae_train.config.recipes import load_recipe
 from isdmae_train.config.runs import FinetuneConfig, PretrainConfig
-from isdmae_train.data import has_truth, read_manifest
+from isdmae_train.data import fingerprint, has_truth, read_manifest
 from isdmae_train.slices import SliceDataset
 from tiny_model import tiny_info
 
@@ -389,6 +389,15 @@ def test_a_scan_that_is_free_of_a_structure_teaches_its_absence(cache: Path) -> 
     assert has_truth(entry, ("right lung",))
     assert not has_truth(entry, ("right lung", "lesion"))
     assert has_truth(replace(entry, free_of=("lesion",)), ("right lung", "lesion"))
+
+
+def test_what_is_learnt_from_a_scan_has_a_fingerprint(cache: Path) -> None:
+    first, second = read_manifest(cache / "manifest.jsonl")
+    same = fingerprint(replace(first, sources=("/moved/there",), notes=("seen",)))
+    assert same == fingerprint(first) != fingerprint(second)
+    assert len(first.label_sha256) == 64
+    for change in ({"sha256": "0"}, {"label_sha256": "0"}, {"weight": 2.0}, {"labels": ("a", "b")}):
+        assert fingerprint(replace(first, **change)) != same, change
 
 
 def test_two_scans_of_one_id_are_refused(tmp_path: Path) -> None:

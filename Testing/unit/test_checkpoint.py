@@ -194,3 +194,25 @@ def test_a_moving_average_is_what_a_run_hands_on(tmp_path: Path) -> None:
     assert (step, scaler) == (2, {"scale": 4.0})
     assert all(not value.any() for value in mine.values())
     assert torch.equal(other.state_dict()["0.weight"], net.state_dict()["0.weight"])
+
+
+def test_a_run_goes_on_with_the_scans_that_it_began_with_alone(tmp_path: Path) -> None:
+    net, optimizer = trained(1)
+    began = {"a": "1", "b": "2", "c": "3"}
+    save_checkpoint(tmp_path, 5, net, optimizer, {}, data=began)
+    assert resume(tmp_path, net, optimizer, {}, data=dict(began))[0] == 5
+    for now, told in (
+        ({**began, "d": "4"}, r"\(added: d\)"),
+        ({"a": "1", "b": "9"}, r"\(gone: c; changed: b\)"),
+        ({"b": "2", "a": "1", "c": "3"}, r"\(in another order\)"),
+        (began | {f"d{n}": "" for n in range(8)}, r"\(added: d0, d1, d2, d3, d4 and 3 more\)"),
+    ):
+        with pytest.raises(InputError, match=told) as refused:
+            resume(tmp_path, net, optimizer, {}, data=now)
+        assert refused.value.code == "data-changed"
+
+
+def test_a_checkpoint_that_does_not_know_its_scans_goes_on(tmp_path: Path) -> None:
+    net, optimizer = trained(1)
+    save_checkpoint(tmp_path, 5, net, optimizer, {})
+    assert resume(tmp_path, net, optimizer, {}, data={"a": "1"})[0] == 5

@@ -120,7 +120,7 @@ def test_the_others_are_prepared_with_all_that_is_known_of_them(data: Path, prep
     one = entries[-1]
     assert (one.own_shape, one.spacing_mm, one.origin_mm) == (SHAPE, SPACING, (0.0, 0.0, 0.0))
     assert one.direction == (1, 0, 0, 0, 1, 0, 0, 0, 1)
-    assert len(one.sha256) == len(one.sources_sha256) == 64
+    assert len(one.sha256) == len(one.sources_sha256) == len(one.label_sha256) == 64
     assert open_array(prepared / str(one.label))[:].any()
     assert len({entry.split for entry in entries}) == 1
     left = {path.name for path in prepared.iterdir() if path.is_dir()}

@@ -31,6 +31,8 @@ PATTERN = re.compile(r"step-(\d{8})\.safetensors")
 HARMLESS = frozenset(
     {"out", "loop.workers", "loop.log_every", "loop.checkpoint_minutes", "loop.device"}
 )
+MOST_NAMED = 5
+"""Scans that an error names."""
 PATHS = frozenset({"start", "data.manifest"})
 
 
@@ -41,13 +43,15 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     config: Any,
     *,
+    data: Mapping[str, str] | None = None,
     average: Mapping[str, Tensor] | None = None,
     scaler: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``step-XXXXXXXX.safetensors`` after ``step`` finished steps; keep the newest two.
 
-    ``config`` is plain data, compared on resume; ``average`` the moving average of the network's
-    tensors, ``scaler`` the state of the scaling of losses.
+    ``config`` is plain data, and ``data`` the fingerprint of each scan by its id, in order; both
+    are compared on resume. ``average`` is the moving average of the network's tensors, ``scaler``
+    the state of the scaling of losses.
     """
     state = optimizer.state_dict()
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
@@ -59,6 +63,7 @@ def save_checkpoint(
         "step": step,
         "groups": state["param_groups"],
         "config": config,
+        "data": dict(data or {}),
         "scaler": dict(scaler or {}),
         "sha256": digest(tensors),
     }
@@ -187,6 +192,7 @@ def resume(
     config: Any,
     *,
     defaults: Mapping[str, Any] | None = None,
+    data: Mapping[str, str] | None = None,
     average: dict[str, Tensor] | None = None,
 ) -> tuple[int, dict[str, Any]]:
     """Load the newest readable checkpoint.
@@ -199,6 +205,8 @@ def resume(
         Filled in place, as is ``average``.
     config, defaults : plain data
         The run's configuration, and what an older version did not write, see `differences`.
+    data : dict of str, optional
+        As `save_checkpoint` takes it; not compared with a checkpoint that has none.
     average : dict, optional
         Moving average of the network's tensors.
 
@@ -212,7 +220,8 @@ def resume(
     Raises
     ------
     InputError
-        ``other-run`` where the folder holds a run with another configuration.
+        ``other-run`` where the folder holds a run with another configuration, ``data-changed``
+        where its scans are not those of now.
     """
     tensors, metadata = _newest(folder, required=False)
     if not tensors:
@@ -224,6 +233,7 @@ def resume(
             f"{folder.parent} holds a run with another configuration: {'; '.join(different)}.",
             "Choose another output folder, or remove that one.",
         )
+    _refuse_other_data(folder.parent, metadata.get("data", {}), data or {})
     network.load_state_dict(_part(tensors, "network"))
     if average is not None:
         for name, value in _part(tensors, "average").items():
@@ -236,6 +246,29 @@ def resume(
     groups = [{**group, "betas": tuple(group["betas"])} for group in metadata["groups"]]
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
     return int(metadata["step"]), metadata.get("scaler", {})
+
+
+def _refuse_other_data(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    if not before or not now or list(before.items()) == list(now.items()):
+        return
+    changed = [name for name in before if name in now and now[name] != before[name]]
+    found = {
+        "added": [name for name in now if name not in before],
+        "gone": [name for name in before if name not in now],
+        "changed": changed,
+    }
+    told = "; ".join(f"{what}: {_listed(names)}" for what, names in found.items() if names)
+    raise InputError(
+        "data-changed",
+        f"The scans are not those that the run in {run} began with ({told or 'in another order'}).",
+        "Train on them under another name (--out), where a fine-tuning may start from this run or "
+        "its model; or put the scans back as they were to go on here.",
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _newest(folder: Path, *, required: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from isdmae.errors import InputError
 from isdmae.preprocess import PreprocessConfig
-from isdmae.schema import from_plain
+from isdmae.schema import from_plain, to_plain
 from isdmae.volume import Array
 
 from .augment import roles_of
@@ -61,11 +62,20 @@ class ManifestEntry:
     """What was put right in it, and what its reader warned of."""
     sources_sha256: str = ""
     """Of the files it was read from, one after the other; ``sha256`` is the cached image's."""
+    label_sha256: str = ""
+    """Of the cached labels; empty where there are none, and in caches of older versions."""
     own_shape: tuple[int, int, int] | None = None
     """(K, H, W) of the scan in LPS order; ``spacing_mm``, origin and direction are its own, too."""
     origin_mm: tuple[float, float, float] | None = None
     direction: tuple[float, ...] | None = None
     """3 x 3, row by row, as in `isdmae.volume.Volume`."""
+
+
+LEARNT_FROM = (
+    "patient", "is_hu", "labels", "free_of", "shape", "spacing_mm", "sha256", "label_sha256",
+    "weight",
+)  # fmt: skip
+"""Fields of an entry that decide what is learnt from it."""
 
 
 class _Batch(TypedDict):
@@ -129,6 +139,8 @@ class Scans:
             and (not config.parts or entry.split in config.parts)
             and has_truth(entry, labels)
         ]
+        self.fingerprints = {entry.id: fingerprint(entry) for entry in entries}
+        """Of every scan that this run may use, in order; see `fingerprint`."""
         slices: dict[str, Indices] = {}
         if labels and entries and config.label_share < 1:
             slices = usable_slices(
@@ -185,6 +197,12 @@ def _refuse_split_patients(entries: Sequence[ManifestEntry], hold_out: Sequence[
                 "not.",
                 "Hold out all scans of a patient, or none.",
             )
+
+
+def fingerprint(entry: ManifestEntry) -> str:
+    """Return a SHA-256 of all that what is learnt from a scan depends on, not of where it lies."""
+    facts = {name: getattr(entry, name) for name in LEARNT_FROM}
+    return hashlib.sha256(json.dumps(to_plain(facts), sort_keys=True).encode()).hexdigest()
 
 
 def has_truth(entry: ManifestEntry, labels: tuple[str, ...]) -> bool:

@@ -68,7 +68,8 @@ def finetune(config: FinetuneConfig) -> Path:
     )
     descent = loop.Descent(network, config.loop, dtype)
     checkpoints, plain = config.out / "checkpoints", to_plain(config)
-    step = descent.resume(checkpoints, plain, to_plain(FinetuneConfig()))
+    defaults, data = to_plain(FinetuneConfig()), dataset.scans.fingerprints
+    step = descent.resume(checkpoints, plain, defaults, data)
 
     with track_run(config.out, config, name="finetune", first=step) as track:
         for batch in batches(dataset, config.loop, first_step=step):

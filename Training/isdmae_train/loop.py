@@ -127,6 +127,7 @@ class Descent:
         self.average = Average(network, config.ema) if config.ema else None
         self._parts = 0
         self._seen: dict[str, list[Tensor]] = defaultdict(list)
+        self._data: Mapping[str, str] = {}
         self._saved = time.monotonic()
 
     def add(self, loss: Tensor, terms: Mapping[str, Tensor] | None = None) -> None:
@@ -179,11 +180,21 @@ class Descent:
         values = dict(zip(self._last, means.tolist(), strict=True))
         return values | {"gradient_norm": self._norm.item()}
 
-    def resume(self, folder: Path, plain: Any, defaults: Any) -> int:
-        """Go on from the newest checkpoint; see `isdmae_train.checkpoint.resume`."""
+    def resume(self, folder: Path, plain: Any, defaults: Any, data: Mapping[str, str]) -> int:
+        """Go on from the newest checkpoint; see `isdmae_train.checkpoint.resume`.
+
+        ``data`` is written into the next ones.
+        """
+        self._data = data
         average = None if self.average is None else self.average.tensors
         done, scaler = resume(
-            folder, self.network, self.optimizer, plain, defaults=defaults, average=average
+            folder,
+            self.network,
+            self.optimizer,
+            plain,
+            defaults=defaults,
+            data=data,
+            average=average,
         )
         if scaler:
             self.scaler.load_state_dict(scaler)
@@ -209,6 +220,7 @@ class Descent:
                 self.network,
                 self.optimizer,
                 plain,
+                data=self._data,
                 average=average,
                 scaler=self.scaler.state_dict(),
             )

@@ -54,7 +54,8 @@ def pretrain(config: PretrainConfig) -> Path:
     network = build_network(config).to(device, memory_format=MEMORY_FORMAT[config.spatial_dims])
     descent = loop.Descent(network, config.loop, dtype)
     checkpoints, plain = config.out / "checkpoints", to_plain(config)
-    step = descent.resume(checkpoints, plain, to_plain(PretrainConfig()))
+    defaults, data = to_plain(PretrainConfig()), dataset.scans.fingerprints
+    step = descent.resume(checkpoints, plain, defaults, data)
 
     with track_run(config.out, config, name="pretrain", first=step) as track:
         for batch in batches(dataset, config.loop, first_step=step):

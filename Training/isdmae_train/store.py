@@ -59,6 +59,7 @@ def store_pictures(stack: PictureStack, images: Array, labels: Array, out: Path)
         weight=stack.weight,
         split="".join(stack.splits),
         sources_sha256=_digest_of(stack.images),
+        label_sha256=digest(labels) if names else "",
         own_shape=images.shape,
     )
 
@@ -154,9 +155,11 @@ def store_scan(
         io.write_image_atomic(folder / "ct.nrrd", io.to_sitk(ct), overwrite=True)
     turned, order = to_lps_order(ct)
     save_array(folder / "image.b2nd", image)
+    label_sha256 = ""
     if truth is not None:
         labels = resample_labels(turned.with_array(order.apply(truth.array)), preprocess)
         save_array(folder / "label.b2nd", labels)
+        label_sha256 = digest(labels)
         _write_truth(folder / "truth.nrrd", truth, names)
     return ManifestEntry(
         id=scan.id,
@@ -176,6 +179,7 @@ def store_scan(
         split=scan.split,
         notes=notes,
         sources_sha256=_digest_of((source,)),
+        label_sha256=label_sha256,
         own_shape=turned.shape,
         origin_mm=turned.origin_mm,
         direction=tuple(float(one) for one in turned.direction.ravel()),
