@@ -18,7 +18,7 @@ from isdmae.networks import unet
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae_train import cli, compare, loop
 from isdmae_train.compare_plan import load_comparison, parts_of
-from isdmae_train.config.compare import CompareConfig, CompareOptions
+from isdmae_train.config.compare import CompareConfig, CompareOptions, CompareRecipe
 from isdmae_train.config.recipes import RECIPES, load_recipe
 from isdmae_train.data import ManifestEntry, read_manifest
 
@@ -268,8 +268,12 @@ def test_a_recipe_that_cannot_work_is_refused_before_the_work(
 
 
 @pytest.mark.parametrize(
-    "name", ["compare-2d", "compare-3d", "compare-nodules", "compare-options", "compare-views"]
-)
+    "name",
+    [
+        "compare-2d", "compare-3d", "compare-nodules", "compare-options", "compare-views",
+        "lesion-cv", "nodule-cv",
+    ],
+)  # fmt: skip
 def test_each_budget_of_a_published_comparison_is_valid(
     entries: list[ManifestEntry], name: str
 ) -> None:
@@ -278,10 +282,15 @@ def test_each_budget_of_a_published_comparison_is_valid(
     path = RECIPES / f"{name}.yaml"
     for budget in load_recipe(CompareConfig, path).budgets:
         config = load_comparison(CompareOptions(recipe=path, budget=budget))
-        # Only the number of folds is changed: these data have few patients.
-        few = {budget: replace(config.budgets[budget], folds=2)}
-        parts = parts_of(replace(config, budgets=few), entries)
-        assert {part.finetune.loop.steps for part in parts} == {few[budget].finetune_steps}
+        # Only the folds are changed: these data have few patients. Every budget must serve recipes
+        # with a pre-training, too, whether it runs one today or not.
+        few = replace(config.budgets[budget], folds=2)
+        if few.recipes:
+            few = replace(few, recipes=(*few.recipes, "pre-trained"))
+        recipes = {**config.recipes, "pre-trained": CompareRecipe(pretrain="pretrain/isd-mae")}
+        config = replace(config, budgets={budget: few}, recipes=recipes, split=None)
+        parts = parts_of(config, entries)
+        assert {part.finetune.loop.steps for part in parts} == {few.finetune_steps}
         for part in parts:
             if part.pretrain is not None:
                 assert part.pretrain.spatial_dims == part.finetune.spatial_dims

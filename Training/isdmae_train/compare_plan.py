@@ -177,8 +177,11 @@ def _pretrain(
         },
         "loop": {"steps": budget.pretrain_steps, "seed": config.seed},
     }
-    layers = (read_yaml(path), config.common, config.pretrain, budget.common, recipe.pretrain_with)
-    result = _warmed_up(_read(PretrainConfig, f"pre-training of {name}", *layers, run))
+    layers = (
+        read_yaml(path), config.common, config.pretrain, budget.common, budget.pretrain,
+        recipe.pretrain_with, run,
+    )  # fmt: skip
+    result = _warmed_up(_read(PretrainConfig, f"pre-training of {name}", *layers))
     key = repr({**to_plain(result), "out": ""})
     return shared.setdefault(key, result)
 
@@ -208,9 +211,10 @@ def _finetune(
     if pretrain is not None:
         run["start"] = str(pretrain.out)
     layers = (
-        config.common, config.finetune, budget.common, _network(pretrain), recipe.finetune_with
+        config.common, config.finetune, budget.common, budget.finetune, _network(pretrain),
+        recipe.finetune_with, run,
     )  # fmt: skip
-    return _warmed_up(_read(FinetuneConfig, f"fine-tuning of {name}", *layers, run))
+    return _warmed_up(_read(FinetuneConfig, f"fine-tuning of {name}", *layers))
 
 
 def _network(pretrain: PretrainConfig | None) -> dict[str, Any]:

@@ -42,6 +42,10 @@ class CompareBudget:
     """Run only these of the comparison's recipes; empty: all."""
     common: dict[str, Any] = field(default_factory=dict)
     """Entries of both `PretrainConfig` and `FinetuneConfig`, such as the batch size."""
+    pretrain: dict[str, Any] = field(default_factory=dict)
+    """Entries of `PretrainConfig`."""
+    finetune: dict[str, Any] = field(default_factory=dict)
+    """Entries of `FinetuneConfig`."""
 
     def __post_init__(self) -> None:
         if min(self.pretrain_steps, self.finetune_steps) < 1 or self.run_folds < 0:
