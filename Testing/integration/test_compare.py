@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
+from isdmae.errors import InputError
 from isdmae.io import to_sitk, write_image_atomic, write_labelmap
 from isdmae.labels import LUNGS
 from isdmae.networks import unet
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae_train import cli, compare, loop
+from isdmae_train.compare_data import RECORD, prepare_once
 from isdmae_train.compare_plan import load_comparison, parts_of
 from isdmae_train.config.compare import CompareConfig, CompareOptions, CompareRecipe
 from isdmae_train.config.recipes import RECIPES, load_recipe
@@ -54,7 +56,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def entries(data: Path, tmp_path: Path) -> list[ManifestEntry]:
     """The prepared data of the recipe below."""
     options = CompareOptions(recipe=recipe(data, tmp_path / "prepared"))
-    return read_manifest(compare._prepared(load_comparison(options)))
+    return read_manifest(prepare_once(load_comparison(options).prepare))
 
 
 def recipe(data: Path, out: Path, **changes: Any) -> Path:
@@ -226,6 +228,33 @@ def test_a_finished_comparison_does_nothing_again_and_refuses_another_configurat
     with pytest.raises(pytest.fail.Exception, match="it was done"):
         cli.main(["compare", str(path)])
     assert "is damaged; the part is done again" in caplog.text
+
+
+def test_a_cache_of_other_data_is_refused_and_one_that_prepare_made_is_taken(
+    data: Path, tmp_path: Path
+) -> None:
+    path = recipe(data, tmp_path / "out")
+    plain = yaml.safe_load(path.read_text())
+    cache = tmp_path / "cache"
+
+    def once(other: Path | None = None, **changes: Any) -> bytes:
+        prepared = {**plain["prepare"], "out": str(cache), **changes}
+        path.write_text(yaml.safe_dump({**plain, "prepare": prepared}))
+        options = CompareOptions(recipe=path, data=other)
+        return prepare_once(load_comparison(options).prepare).read_bytes()
+
+    before = once()
+    assert once(data / "cache" / "..") == before, "the same folder"
+    assert once(workers=1) == before
+    with pytest.raises(InputError, match="was prepared from something else: data differ"):
+        once(tmp_path)
+    with pytest.raises(InputError, match="scans, phantoms differ"):
+        once(phantoms=1, scans=plain["prepare"]["scans"][:2])
+    assert (cache / "manifest.jsonl").read_bytes() == before
+    assert cli.main(["prepare", "--data", str(data), "--out", str(cache), "--phantoms", "1"]) == 0
+    assert once(phantoms=2) != before, "since prepare has made it, the record says nothing of it"
+    (cache / RECORD).unlink()
+    assert once(phantoms=2) != before
 
 
 def test_a_part_that_diverges_is_named_and_the_others_go_on(data: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ with the part, and in it with the step, at which it was.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -24,6 +23,7 @@ from isdmae.schema import to_plain
 from . import loop
 from .checkpoint import differences
 from .claim import claimed
+from .compare_data import file_digest, prepare_once
 from .compare_plan import Part, load_comparison, parts_of
 from .compare_table import PartResult, write_tables
 from .config.compare import CompareConfig, CompareOptions
@@ -33,7 +33,6 @@ from .data import read_manifest
 from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
-from .prepare import prepare
 from .pretrain import pretrain
 from .reporter import counted, current, reporting
 from .score_table import read_patients
@@ -56,7 +55,8 @@ def compare(options: CompareOptions) -> Path:
     ------
     InputError
         Where recipe, data or split cannot be used; ``other-run`` where a finished part was made
-        with another configuration; ``in-use`` where another process compares there.
+        with another configuration; ``cache-differs`` where the cache was made from other data;
+        ``in-use`` where another process compares there.
     Cancelled
         Where SIGINT or SIGTERM stopped it; the same command goes on.
     """
@@ -67,10 +67,10 @@ def compare(options: CompareOptions) -> Path:
 
 
 def _compare(config: CompareConfig) -> Path:
-    manifest = _prepared(config)
+    manifest = prepare_once(config.prepare)
     entries = read_manifest(manifest)
     parts = parts_of(config, entries)
-    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    digest = file_digest(manifest)
     with reporting(current()) as reporter:
         loop.StopRequest()  # from here on a signal is heard between the runs, too
         results: list[PartResult] = []
@@ -80,19 +80,6 @@ def _compare(config: CompareConfig) -> Path:
             write_tables(config, results, len(parts))
     log.info("\n%s", (config.out / "comparison.md").read_text(encoding="utf-8"))
     return config.out
-
-
-def _prepared(config: CompareConfig) -> Path:
-    """Return the manifest, made where there is none; what cannot be prepared is named once."""
-    manifest = config.prepare.out / "manifest.jsonl"
-    if not manifest.is_file():
-        try:
-            prepare(config.prepare)
-        except InputError as error:
-            if error.code != "scans-skipped":
-                raise
-            log.warning("%s", error)
-    return manifest
 
 
 def _result(part: Part, config: CompareConfig, digest: str, stop: Stop) -> PartResult:
