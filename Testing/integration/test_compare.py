@@ -230,6 +230,25 @@ def test_a_finished_comparison_does_nothing_again_and_refuses_another_configurat
     assert "is damaged; the part is done again" in caplog.text
 
 
+def test_from_scratch_with_the_steps_of_both_trainings_is_a_baseline(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    path = recipe(data, out, recipes={"none": {}, "none-long": {"all_steps": True}})
+    assert cli.main(["compare", str(path)]) == 0
+    text = tables(out)["md"]
+    assert "Without pre-training, 5 steps of fine-tuning: none-long." in text
+    logs = {
+        name: (out / f"smoke/parts/{name}/fold0-seed0-labels100/finetune/log.jsonl").read_text()
+        for name in ("none", "none-long")
+    }
+    assert [json.loads(log.splitlines()[-1])["step"] for log in logs.values()] == [3, 5]
+    monkeypatch.setattr(compare, "finetune", lambda config: pytest.fail("it was done"))
+    assert cli.main(["compare", str(path), "--baseline", "none-long"]) == 0
+    rows = json.loads(tables(out)["json"])["rows"]
+    assert {row["recipe"] for row in rows if "dice_difference" in row} == {"none"}
+
+
 def test_a_cache_of_other_data_is_refused_and_one_that_prepare_made_is_taken(
     data: Path, tmp_path: Path
 ) -> None:
@@ -275,6 +294,8 @@ def test_a_part_that_diverges_is_named_and_the_others_go_on(data: Path, tmp_path
         ({"budgets": {"smoke": {"pretrain_steps": 1, "finetune_steps": 1, "recipes": ["x"]}}},
          "not 'x'"),
         ({"budget": "cloud"}, "the budgets are smoke, not 'cloud'"),
+        ({"recipes": {"none": {"pretrain": "pretrain/isd-mae", "all_steps": True}}},
+         "all_steps are fine-tuning's"),
         ({"labels": []}, "labels names one at least"),
         ({"labels": ["nodule"]}, "No scan has the labels nodule"),
         ({"recipes": {"none": {}, "../x": {}}}, "a recipe's name is letters"),
@@ -319,7 +340,10 @@ def test_each_budget_of_a_published_comparison_is_valid(
         recipes = {**config.recipes, "pre-trained": CompareRecipe(pretrain="pretrain/isd-mae")}
         config = replace(config, budgets={budget: few}, recipes=recipes, split=None)
         parts = parts_of(config, entries)
-        assert {part.finetune.loop.steps for part in parts} == {few.finetune_steps}
+        steps = {part.finetune.loop.steps for part in parts if part.recipe.endswith("-long")}
+        assert steps <= {few.pretrain_steps + few.finetune_steps}
+        steps = {part.finetune.loop.steps for part in parts if not part.recipe.endswith("-long")}
+        assert steps == {few.finetune_steps}
         for part in parts:
             if part.pretrain is not None:
                 assert part.pretrain.spatial_dims == part.finetune.spatial_dims

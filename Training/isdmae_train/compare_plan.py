@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from isdmae.errors import InputError
 from isdmae.schema import from_plain, to_plain
 
-from .config.compare import CompareBudget, CompareConfig, CompareOptions
+from .config.compare import CompareBudget, CompareConfig, CompareOptions, CompareRecipe
 from .config.recipes import RECIPES, load_recipe, read_yaml
 from .config.runs import FinetuneConfig, PretrainConfig
 from .data import ManifestEntry, has_truth
@@ -58,8 +58,9 @@ def load_comparison(options: CompareOptions) -> CompareConfig:
     """
     plain = read_yaml(options.recipe)
     changes: dict[str, Any] = {}
-    if options.budget:
-        changes["budget"] = options.budget
+    for name in ("budget", "baseline"):
+        if getattr(options, name):
+            changes[name] = getattr(options, name)
     if options.data is not None:
         changes["prepare"] = {"data": options.data}
     merged = merged_plain(plain, changes) if isinstance(plain, Mapping) else plain
@@ -206,7 +207,7 @@ def _finetune(
         "out": str(out / "finetune"),
         "labels": list(config.labels),
         "data": data,
-        "loop": {"steps": budget.finetune_steps, "seed": seed},
+        "loop": {"steps": finetune_steps(recipe, budget), "seed": seed},
     }
     if pretrain is not None:
         run["start"] = str(pretrain.out)
@@ -215,6 +216,11 @@ def _finetune(
         recipe.finetune_with, run,
     )  # fmt: skip
     return _warmed_up(_read(FinetuneConfig, f"fine-tuning of {name}", *layers))
+
+
+def finetune_steps(recipe: CompareRecipe, budget: CompareBudget) -> int:
+    """Return how many steps a recipe's fine-tuning has."""
+    return budget.finetune_steps + (budget.pretrain_steps if recipe.all_steps else 0)
 
 
 def _network(pretrain: PretrainConfig | None) -> dict[str, Any]:

@@ -48,6 +48,9 @@ def write_tables(config: CompareConfig, results: Sequence[PartResult], parts: in
         "budget": {config.budget: to_plain(config.budgets[config.budget])},
         "labels": list(config.labels),
         "baseline": config.baseline,
+        "all_steps": sorted(
+            {one.recipe for one in results if config.recipes[one.recipe].all_steps}
+        ),
         "transductive": config.transductive,
         "tolerance": config.tolerance_mm,
         "parts": {"done": len(results), "all": parts},
@@ -227,6 +230,10 @@ def _markdown(facts: Mapping[str, Any]) -> str:
         "",
         *markdown_table(facts["rows"]),
     ]
+    if facts["all_steps"]:
+        steps = budget["pretrain_steps"] + budget["finetune_steps"]
+        names = ", ".join(facts["all_steps"])
+        lines += ["", f"Without pre-training, {steps} steps of fine-tuning: {names}."]
     if facts["transductive"]:
         lines += ["", "Pre-training saw the images (not the labels) of held-out patients."]
     lines += [f"\nDiverged: {text}" for text in facts["diverged"]]

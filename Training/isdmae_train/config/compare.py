@@ -22,6 +22,13 @@ class CompareRecipe:
     """Entries of `PretrainConfig` for this recipe alone."""
     finetune_with: dict[str, Any] = field(default_factory=dict)
     """Entries of `FinetuneConfig` for this recipe alone."""
+    all_steps: bool = False
+    """Without a pre-training: fine-tune for the steps of both. What a pre-training gains has to be
+    more than its steps would gain so."""
+
+    def __post_init__(self) -> None:
+        if self.all_steps and self.pretrain:
+            raise ValueError("all_steps are fine-tuning's; leave out pretrain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +120,8 @@ class CompareOptions:
     """YAML of a `CompareConfig`."""
     budget: str = ""
     """Another budget than the recipe's."""
+    baseline: str = ""
+    """Another recipe to compare the others with; what is done is not done again for it."""
     out: Path | None = None
     data: Path | None = None
     """Folder of the scans, where it is not the recipe's."""
