@@ -29,8 +29,8 @@ from isdmae_train.config.recipes import load_recipe
 from isdmae_train.config.runs import FinetuneConfig, TrainConfig
 from isdmae_train.data import ManifestEntry
 from isdmae_train.failures import explained
-from isdmae_train.finetune import network_config
 from isdmae_train.reporter import Control, JsonReporter, counted, listen, reporting
+from isdmae_train.shapes import network_shape
 from isdmae_train.tracking import StepsLeft
 from isdmae_train.train import recipe, recipe_path, shared_labels, train
 from tiny_model import tiny_info
@@ -189,7 +189,7 @@ def test_a_folder_that_has_changed_since_is_trained_on_under_another_name(
 def test_a_model_of_no_known_size_is_no_start(tmp_path: Path) -> None:
     info = tiny_info()
     network = Segmenter(
-        train_module.from_plain(type(network_config(FinetuneConfig())), info["network"], "x"),
+        train_module.from_plain(type(network_shape(FinetuneConfig())), info["network"], "x"),
         classes=len(info["labels"]) + 1,
     )
     write_bundle(tmp_path / "tiny", info, network.state_dict())

@@ -203,8 +203,10 @@ def test_cubes_that_the_network_cannot_halve_are_refused(
     cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     odd = recipe(tmp_path, cache, 1, preprocess={**PREPROCESS, "roi_size": [10, 32, 32]})
-    assert cli.main(["finetune", "--recipe", str(odd)]) == 2
-    assert "multiples of 4" in caplog.text
+    for command in ("finetune", "pretrain"):
+        caplog.clear()
+        assert cli.main([command, "--recipe", str(odd)]) == 2
+        assert "roi_size is 10 x 32 x 32; for this network it must be multiples of 4" in caplog.text
 
 
 def test_a_3d_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(

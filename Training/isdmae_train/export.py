@@ -14,7 +14,7 @@ from .checkpoint import trained_network
 from .config.recipes import read_yaml
 from .config.results import ExportConfig
 from .config.runs import FinetuneConfig
-from .finetune import network_config
+from .shapes import network_shape
 
 
 def export(config: ExportConfig) -> Bundle:
@@ -40,7 +40,7 @@ def export(config: ExportConfig) -> Bundle:
     info = {
         "takes": ["ct", "picture"],
         "labels": [to_plain(make_label(name, n)) for n, name in enumerate(run.labels, start=1)],
-        "network": to_plain(network_config(run)),
+        "network": to_plain(network_shape(run)),
         "preprocess": to_plain(run.preprocess),
         "views": list(run.data.planes) if run.spatial_dims == 2 else ["axial"],
         "postprocess": {},

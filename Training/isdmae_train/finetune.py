@@ -15,8 +15,7 @@ from torch import Tensor
 from isdmae.compute import MEMORY_FORMAT
 from isdmae.errors import InputError
 from isdmae.networks.segmenter import Segmenter
-from isdmae.networks.unet import UNetConfig
-from isdmae.preprocess import check_cubes, to_channels
+from isdmae.preprocess import to_channels
 from isdmae.schema import to_plain
 
 from . import loop
@@ -28,6 +27,7 @@ from .data import batches
 from .distill import Teachers, soft_cross_entropy
 from .distributed import anyone
 from .segmentation_losses import segmentation_loss
+from .shapes import network_shape
 from .tracking import track_run
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ def finetune(config: FinetuneConfig) -> Path:
     Raises
     ------
     InputError
-        Where there are no labelled scans, the start does not fit, or the folder holds another run.
+        Where there are no labelled scans, sizes or the start do not fit the network, or the folder
+        holds another run.
     Cancelled
         Where SIGINT or SIGTERM stopped it; the checkpoint is written.
     DivergedError
@@ -52,7 +53,7 @@ def finetune(config: FinetuneConfig) -> Path:
     """
     stop = loop.StopRequest()
     device, dtype = loop.start(config.loop)
-    network = Segmenter(network_config(config), classes=len(config.labels) + 1)
+    network = Segmenter(network_shape(config), classes=len(config.labels) + 1)
     if config.start is not None:
         load_pretrained(network, config.start)
     memory_format = MEMORY_FORMAT[config.spatial_dims]
@@ -140,28 +141,6 @@ def strip(channels: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
     tiles = [channels[0, 0], labels[0] / shades, logits[0].argmax(dim=0) / shades]
     flat = [tile.float().cpu() for tile in tiles]
     return torch.cat([t[t.shape[0] // 2] if t.ndim == 3 else t for t in flat], dim=-1)[None]
-
-
-def network_config(config: FinetuneConfig) -> UNetConfig:
-    """Return the shape of the network that ``config`` trains.
-
-    Raises
-    ------
-    InputError
-        ``bad-cubes`` where it cannot halve the cubes of the preprocessing.
-    """
-    shape = UNetConfig.of_size(
-        config.size,
-        spatial_dims=config.spatial_dims,
-        in_channels=config.preprocess.channel_count(config.spatial_dims),
-        encoder=config.encoder,
-    )
-    if config.spatial_dims == 3:
-        try:
-            check_cubes(config.preprocess, shape.stride)
-        except ValueError as error:
-            raise InputError("bad-cubes", str(error), "Choose another roi_size.") from error
-    return shape
 
 
 def known_slices(logits: Tensor, labels: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -26,8 +26,8 @@ from isdmae.schema import to_plain
 from .checkpoint import save_checkpoint
 from .config.recipes import read_yaml
 from .config.runs import FinetuneConfig, ImportConfig
-from .finetune import network_config
 from .loop import make_optimizer
+from .shapes import network_shape
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def import_encoder(config: ImportConfig) -> Path:
         preprocess=config.preprocess,
     )
     torch.manual_seed(0)
-    network = Segmenter(network_config(shape), classes=len(shape.labels) + 1)
+    network = Segmenter(network_shape(shape), classes=len(shape.labels) + 1)
     own = {n: value for n, value in network.state_dict().items() if n.startswith("encoder.")}
     fits = {n: v for n, v in named.items() if n in own and own[n].shape == v.shape}
     wrong = sorted(n for n in named.keys() & own.keys() if own[n].shape != named[n].shape)

@@ -15,7 +15,6 @@ from torch import Tensor
 from isdmae.compute import MEMORY_FORMAT
 from isdmae.masking import equal_bins, intensity_mask, noise_fill, spatial_mask, tissue_bins
 from isdmae.networks.dual_mae import DualMAEConfig, DualMaskedAutoencoder, DualReconstruction
-from isdmae.networks.unet import UNetConfig
 from isdmae.preprocess import middle_slice
 from isdmae.schema import to_plain
 
@@ -26,6 +25,7 @@ from .cubes import dataset_for
 from .data import batches
 from .distributed import anyone, gathered
 from .losses import cosine_loss, hidden_l1_loss, hidden_l2_loss, hidden_ssim_loss, info_nce
+from .shapes import network_shape
 from .tracking import track_run
 
 
@@ -40,7 +40,8 @@ def pretrain(config: PretrainConfig) -> Path:
     Raises
     ------
     InputError
-        Where there are no slices, or the folder holds another run.
+        Where there are no slices, their size does not fit the network, or the folder holds another
+        run.
     Cancelled
         Where SIGINT or SIGTERM stopped it; the checkpoint is written.
     DivergedError
@@ -90,13 +91,7 @@ def pretrain(config: PretrainConfig) -> Path:
 
 
 def build_network(config: PretrainConfig) -> DualMaskedAutoencoder:
-    """Return the new network of a run, 2D or 3D."""
-    shape = UNetConfig.of_size(
-        config.size,
-        spatial_dims=config.spatial_dims,
-        in_channels=config.preprocess.channel_count(config.spatial_dims),
-        encoder=config.encoder,
-    )
+    """Return the new network of a run, 2D or 3D; errors as of `network_shape`."""
     method = DualMAEConfig(
         fill=config.masks.fill,
         levels=config.contrast_levels if config.contrasted else 0,
@@ -104,7 +99,7 @@ def build_network(config: PretrainConfig) -> DualMaskedAutoencoder:
         temperature=config.temperature if config.contrast == "infonce" else None,
         learn_temperature=config.learn_temperature,
     )
-    return DualMaskedAutoencoder(shape, config.preprocess, method)
+    return DualMaskedAutoencoder(network_shape(config), config.preprocess, method)
 
 
 def sample_generators(

@@ -94,7 +94,12 @@ def recipe(config: TrainConfig) -> RunConfig:
     """Return the configuration of the run, without its data."""
     kind = PretrainConfig if config.task == "pretrain" else FinetuneConfig
     run: RunConfig = load_recipe(kind, recipe_path(config.recipe)) if config.recipe else kind()
-    run = replace(run, out=config.out, loop=_loop(run.loop, config))
+    loop = _loop(run.loop, config)
+    if isinstance(run, FinetuneConfig):
+        coarse = run.coarse_steps * loop.steps // run.loop.steps  # the same share of a short run
+        run = replace(run, out=config.out, loop=loop, coarse_steps=coarse)
+    else:
+        run = replace(run, out=config.out, loop=loop)
     if isinstance(run, PretrainConfig):
         given = {
             name: getattr(config, name)

@@ -161,6 +161,10 @@ class FinetuneConfig:
             raise ValueError(f"teacher_weight is 0 or more, not {self.teacher_weight}")
         if self.coarse_steps < 0 or (self.coarse_steps and self.spatial_dims == 3):
             raise ValueError("coarse_steps is 0 or more, and 0 for a 3D network")
+        if self.coarse_steps >= self.loop.steps:
+            raise ValueError(
+                f"of {self.loop.steps} steps fewer are coarse_steps, not {self.coarse_steps}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
