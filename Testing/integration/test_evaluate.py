@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ from isdmae_train.cases import TOGETHER, cases_of
 from isdmae_train.config.results import EvaluateConfig
 from isdmae_train.data import ManifestEntry
 from isdmae_train.evaluate import Evaluator, evaluate
-from isdmae_train.score_table import Score
+from isdmae_train.score_table import PatientScore, Score, write_csv
+from tiny_model import write_point_bundle
 
 LUNG_NAMES = ("left lung", "right lung")
 
@@ -379,6 +382,32 @@ def test_an_index_that_does_not_fit_is_refused(
         evaluate(config)
     with pytest.raises(InputError, match="holds no picture"):
         evaluate(EvaluateConfig(model="", pictures=tmp_path / "none", truth=tmp_path))
+
+
+def test_the_worst_cases_in_one_picture(pictures: Path, tmp_path: Path) -> None:
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "accuracy" / "failures.py"
+    labels = [to_plain(make_label("lesion", 1))]
+    model = write_point_bundle(
+        tmp_path / "model", labels=labels, crop_edge=None,
+        postprocess={"smallest_share": 0.0, "fill_holes": False},
+    ).folder  # fmt: skip
+    scores = tmp_path / "patients.csv"
+    score = {"structure": "lesion", "level": "case", "unit": "px", "images": 1, "dice": 0.5,
+             "nsd": None, "hd95": None, "missed": 0, "invented": 0, "empty": 0}  # fmt: skip
+    write_csv(scores, [PatientScore(patient="a", **score)])
+    command = [sys.executable, str(script), "--model", str(model), "--count", "9",
+               "--manifest", str(pictures / "manifest.jsonl"), "--patients-of", str(scores),
+               "--out", str(tmp_path / "worst.png")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = [line.split() for line in done.stderr.splitlines()]
+    assert sorted(name for _, name in found) == ["a1", "a2"]
+    assert [dice for dice, _ in found] == sorted(dice for dice, _ in found)
+    drawn = sitk.ReadImage(str(tmp_path / "worst.png"))
+    assert drawn.GetSize()[0] == 2 * 256 + 6
+    green, magenta = (0, 200, 0), (255, 0, 255)
+    colours = {tuple(pixel) for pixel in sitk.GetArrayFromImage(drawn).reshape(-1, 3)}
+    assert {green, magenta} <= colours
 
 
 def test_single_parts_of_the_given_split_are_scored(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,9 @@ EDGE_PX = 512
 TRUTH_COLOUR = (0, 200, 0)
 FOUND_COLOUR = (255, 0, 255)
 BOTH_COLOUR = (255, 255, 0)
+LEGEND = "green: truth, magenta: prediction, yellow: both"
 WINDOW_HU = (-1350.0, 150.0)
-CAPTION_PX = 44
+LINE_PX = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,11 @@ class WorstCases:
         self._kept.sort(key=lambda kept: kept[0])
         del self._kept[self.count :]
 
+    @property
+    def kept(self) -> list[tuple[Score, OneSlice]]:
+        """What is kept, worst first."""
+        return [(score, shown) for _, score, shown in self._kept]
+
     def write(self, folder: Path) -> list[Path]:
         """Write the pictures, worst first, and remove those of an earlier evaluation.
 
@@ -84,16 +90,26 @@ class WorstCases:
 
 
 def draw(score: Score, shown: OneSlice) -> Array:
-    """Return uint8 (rows, columns, 3): truth green, prediction magenta, both yellow."""
+    """Return a slice with its outlines and two lines below: uint8 (rows, columns, 3)."""
+    hd95 = "" if score.hd95 is None else f", HD95 {score.hd95:.1f} {score.unit}"
+    title = f"{score.image}: {score.structure}, Dice {score.dice:.3f}{hd95}"
+    return captioned(outlined(shown, EDGE_PX), (title, LEGEND), EDGE_PX)
+
+
+def outlined(shown: OneSlice, edge: int) -> Array:
+    """Return a slice in grey with the outlines of `LEGEND`: uint8 (rows, columns, 3).
+
+    Its longer side in mm becomes ``edge`` pixels.
+    """
     low, high = shown.window
     grey = np.clip((shown.image.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
     lengths = [n * mm for n, mm in zip(shown.image.shape, shown.pixel_mm, strict=True)]
-    height, width = (max(1, round(EDGE_PX * length / max(lengths))) for length in lengths)
+    height, width = (max(1, round(edge * length / max(lengths))) for length in lengths)
     colour = np.repeat((_resize(grey, width, height, cv2.INTER_LINEAR) * 255)[..., None], 3, axis=2)
     colour = colour.astype(np.uint8)
     truth, found = (_outline(mask, width, height) for mask in (shown.truth, shown.found))
     colour[truth], colour[found], colour[truth & found] = TRUTH_COLOUR, FOUND_COLOUR, BOTH_COLOUR
-    return _captioned(colour, score)
+    return colour
 
 
 def _resize(image: Array, width: int, height: int, how: int) -> Array:
@@ -109,19 +125,15 @@ def _outline(mask: Mask, width: int, height: int) -> Mask:
     return outline
 
 
-def _captioned(colour: Array, score: Score) -> Array:
-    """Add two lines below: which image, and how it scored."""
-    canvas = np.zeros((colour.shape[0] + CAPTION_PX, max(EDGE_PX, colour.shape[1]), 3), np.uint8)
+def captioned(colour: Array, lines: Sequence[str], width: int) -> Array:
+    """Add lines of text below a picture, uint8 (rows, columns, 3), which ``width`` may widen."""
+    height = 4 + LINE_PX * len(lines)
+    canvas = np.zeros((colour.shape[0] + height, max(width, colour.shape[1]), 3), np.uint8)
     left = (canvas.shape[1] - colour.shape[1]) // 2
     canvas[: colour.shape[0], left : left + colour.shape[1]] = colour
-    hd95 = "" if score.hd95 is None else f", HD95 {score.hd95:.1f} {score.unit}"
-    lines = (
-        f"{score.image}: {score.structure}, Dice {score.dice:.3f}{hd95}",
-        "green: truth, magenta: prediction, yellow: both",
-    )
     for number, line in enumerate(lines):
         text = line.encode("ascii", "replace").decode()
-        place = (4, colour.shape[0] + 16 + 20 * number)
+        place = (4, colour.shape[0] + 16 + LINE_PX * number)
         cv2.putText(
             canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA
         )
