@@ -19,7 +19,7 @@ from isdmae.errors import InputError
 from isdmae.io import to_sitk, write_image_atomic
 from isdmae.phantom import Phantom
 from isdmae_train import cli
-from isdmae_train.archive import read_archive
+from isdmae_train.archive import read_archive, stamp
 
 ray = pytest.importorskip("ray", reason="Ray (isdmae-train[cluster]) is not installed")
 
@@ -84,6 +84,9 @@ def test_an_archive_is_segmented_around_bad_scans_and_a_dead_worker_and_finished
     again = {name: (out / f"{name}.seg.nrrd").stat().st_mtime_ns for name in done}
     assert [name for name in done if stamps[name] != again[name]] == ["scan0"]
     assert {row["status"] for row in results(out)} == {"done"}
+    row = json.loads((out / "rows" / "scan0.json").read_text())
+    assert row["model_sha256"] == tiny_bundle.info.weights.sha256
+    assert row["image"] == stamp(folder / "scan0.nii.gz")
 
 
 def kill_a_worker() -> None:

@@ -1,8 +1,8 @@
 """`archive`: a model on every scan of an archive, on one machine or a cluster (Ray, an extra).
 
 Each scan is a task of its own: it is written to its own file and its own line of the results, is
-tried again where its worker died, and a second start does only what is missing. Scans and results
-lie in folders that all machines see.
+tried again where its worker died, and a second start does only what is missing: what has no result
+of this model, or has another image since. Scans and results lie in folders that all machines see.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ArchiveScan:
 
 
 def archive(config: ArchiveConfig) -> Path:
-    """Segment every scan of a manifest that has no result yet, and write ``results.csv``.
+    """Segment every scan of a manifest that lacks a result, and write ``results.csv``.
 
     Returns
     -------
@@ -62,20 +62,20 @@ def archive(config: ArchiveConfig) -> Path:
         Where SIGINT or SIGTERM stopped it; the same command goes on.
     """
     scans = read_archive(config.manifest)
-    find_bundle(config.model)
+    weights = find_bundle(config.model).info.weights.sha256
     (config.out / ROWS).mkdir(parents=True, exist_ok=True)
     with claimed(config.out):
-        return _archive(scans, config)
+        return _archive(scans, config, weights)
 
 
-def _archive(scans: Sequence[ArchiveScan], config: ArchiveConfig) -> Path:
-    missing = [scan for scan in scans if not is_done(scan, config.out)]
+def _archive(scans: Sequence[ArchiveScan], config: ArchiveConfig, weights: str) -> Path:
+    missing = [scan for scan in scans if not is_done(scan, config.out, weights)]
     log.info("%d scans, %d of them have a result", len(scans), len(scans) - len(missing))
     stop = loop.StopRequest()
     if missing:
         _run(missing, config, stop)
-    table = write_results(scans, config.out)
-    failed = [scan for scan in scans if not is_done(scan, config.out)]
+    failed = [scan for scan in scans if not is_done(scan, config.out, weights)]
+    table = write_results(scans, config.out, weights)
     if stop.asked and failed:
         raise Cancelled(
             "stopped", f"Stopped; {len(failed)} scans are left.", "The same command goes on."
@@ -132,10 +132,35 @@ def _scan(line: str, folder: Path) -> ArchiveScan:
     return ArchiveScan(id=safe, image=(folder / image).resolve())
 
 
-def is_done(scan: ArchiveScan, out: Path) -> bool:
-    """Whether a scan has a result: a line that says so, and the file."""
+def is_done(scan: ArchiveScan, out: Path, weights: str) -> bool:
+    """Whether a scan has a result: a line that says so, and the file.
+
+    ``weights`` is the SHA-256 of the model's weights; a result of other ones, or of an image that
+    has changed since, is none.
+    """
     row = _read_row(scan, out)
-    return row is not None and row["status"] != "failed" and (out / f"{scan.id}{SUFFIX}").is_file()
+    if row is None or row["status"] == "failed" or _is_stale(row, scan, weights):
+        return False
+    return (out / f"{scan.id}{SUFFIX}").is_file()
+
+
+def _is_stale(row: Row, scan: ArchiveScan, weights: str) -> bool:
+    """Whether a result is another model's or of another image; older ones do not know theirs."""
+    if row.get("model_sha256", weights) != weights:
+        return True
+    return row.get("image") not in (None, stamp(scan.image))
+
+
+def stamp(image: Path) -> list[int] | None:
+    """Return size in bytes and time of change in ns of a file, or of the folder of a series.
+
+    A folder changes with what is added, removed or renamed in it; None where there is none.
+    """
+    try:
+        status = image.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _read_row(scan: ArchiveScan, out: Path) -> Row | None:
@@ -222,7 +247,7 @@ class ArchiveWorker:
 
     def segment(self, name: str, image: str, output: str) -> Row:
         """Segment one scan to a file; what it refuses is the answer, not an error."""
-        begun = time.monotonic()
+        begun, before = time.monotonic(), stamp(Path(image))
         job = PredictJob(
             input=Path(image),
             outputs=(Path(output),),
@@ -239,6 +264,7 @@ class ArchiveWorker:
             "scan": name,
             "status": report["status"],
             "model_sha256": report["model"]["sha256"],
+            "image": before,
             "seconds": round(time.monotonic() - begun, 2),
             "segments": [
                 {key: one[key] for key in ("name", "volume_ml", "mean_hu")}
@@ -256,14 +282,14 @@ def _keep(row: Row, scan: ArchiveScan, out: Path) -> None:
     write_text_atomic(out / ROWS / f"{scan.id}.json", text, overwrite=True)
 
 
-def write_results(scans: Sequence[ArchiveScan], out: Path) -> Path:
-    """Write ``results.csv`` from the answers that there are, in the manifest's order."""
+def write_results(scans: Sequence[ArchiveScan], out: Path, weights: str) -> Path:
+    """Write ``results.csv`` from the answers of a model that there are, in the manifest's order."""
     text = StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for scan in scans:
         row = _read_row(scan, out)
-        if row is not None:
+        if row is not None and not _is_stale(row, scan, weights):
             writer.writerows(_lines(row))
     write_text_atomic(out / RESULTS, text.getvalue(), overwrite=True)
     return out / RESULTS
