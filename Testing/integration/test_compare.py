@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -145,7 +146,7 @@ def test_later_entries_win_and_what_the_comparison_fixes_cannot_be_changed(
         "none": {},
         "wide": {"pretrain": "pretrain/isd-mae", "pretrain_with": {"size": "B"},
                  "finetune_with": {"loop": {"weight_decay": 0.5, "seed": 9, "steps": 9}}},
-        "started": {"finetune_with": {"start": "runs/lungs/finetune"}},
+        "started": {"finetune_with": {"start": "runs/{fold}/seed{seed}", "teachers": ["a{fold}"]}},
     }  # fmt: skip
     smoke = {"pretrain_steps": 2, "finetune_steps": 30, "folds": 2, "seeds": [3],
              "common": {"loop": {"batch": 5}, "data": {"any_slice": 0.5}}}  # fmt: skip
@@ -163,7 +164,9 @@ def test_later_entries_win_and_what_the_comparison_fixes_cannot_be_changed(
     assert none.loop.warm_up == 3, "shortened to a tenth of the steps"
     assert (none.size, wide.size) == ("S", "B"), "the network is that of the pre-training"
     assert (none.data.size, none.data.any_slice) == (32, 0.5)
-    assert parts["started"].finetune.start == Path("runs/lungs/finetune")
+    started = parts["started"]
+    assert started.finetune.start == Path(f"runs/{started.fold.name}/seed3")
+    assert started.finetune.teachers == (Path(f"a{started.fold.name}"),)
     assert none.start is None
     only = recipe(
         data, tmp_path / "b", recipes=ways, budgets={"smoke": {**smoke, "recipes": ["none"]}}
@@ -247,6 +250,26 @@ def test_from_scratch_with_the_steps_of_both_trainings_is_a_baseline(
     assert cli.main(["compare", str(path), "--baseline", "none-long"]) == 0
     rows = json.loads(tables(out)["json"])["rows"]
     assert {row["recipe"] for row in rows if "dice_difference" in row} == {"none"}
+
+
+def test_a_start_that_is_trained_anew_between_two_parts_is_noticed(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, first, start = tmp_path / "out", tmp_path / "first", tmp_path / "start"
+    assert cli.main(["compare", str(recipe(data, first, recipes={"none": {}}))]) == 0
+    parts = first / "smoke" / "parts" / "none"
+    shutil.copytree(parts / "fold0-seed0-labels100" / "bundle", start)
+    path = recipe(data, out, recipes={"none": {"finetune_with": {"start": str(start)}}})
+    assert cli.main(["compare", str(path)]) == 0
+    assert cli.main(["compare", str(path)]) == 0
+    shutil.rmtree(start)
+    assert cli.main(["compare", str(path)]) == 0, "what is done does not need it any more"
+    shutil.copytree(parts / "fold1-seed0-labels100" / "bundle", start)
+    assert cli.main(["compare", str(path)]) == 2
+    assert f"began with other weights of {start}" in caplog.text
+    for record in out.rglob("parts/*/*/weights.json"):
+        record.unlink()
+    assert cli.main(["compare", str(path)]) == 0, "parts of an older version say nothing of it"
 
 
 def test_a_cache_of_other_data_is_refused_and_one_that_prepare_made_is_taken(

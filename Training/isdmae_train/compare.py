@@ -25,6 +25,7 @@ from .checkpoint import differences
 from .claim import claimed
 from .compare_data import file_digest, prepare_once
 from .compare_plan import Part, load_comparison, parts_of
+from .compare_start import note_weights, refuse_other_weights
 from .compare_table import PartResult, write_tables
 from .config.compare import CompareConfig, CompareOptions
 from .config.results import EvaluateConfig, ExportConfig
@@ -55,8 +56,8 @@ def compare(options: CompareOptions) -> Path:
     ------
     InputError
         Where recipe, data or split cannot be used; ``other-run`` where a finished part was made
-        with another configuration; ``cache-differs`` where the cache was made from other data;
-        ``in-use`` where another process compares there.
+        with another configuration or from other weights; ``cache-differs`` where the cache was
+        made from other data; ``in-use`` where another process compares there.
     Cancelled
         Where SIGINT or SIGTERM stopped it; the same command goes on.
     """
@@ -96,6 +97,8 @@ def _result(part: Part, config: CompareConfig, digest: str, stop: Stop) -> PartR
     record = _read_record(folder, facts, defaults)
     if record is None:
         record = _do(part, config, facts, stop)
+    else:
+        refuse_other_weights(folder, part.finetune)
     patients = () if record["diverged"] else read_patients(folder / "evaluation" / "patients.csv")
     return PartResult(
         recipe=part.recipe,
@@ -144,6 +147,8 @@ def _do(part: Part, config: CompareConfig, facts: dict[str, Any], stop: Stop) ->
     try:
         if part.pretrain is not None:
             _pretrain_once(part.pretrain)
+        refuse_other_weights(folder, part.finetune)
+        note_weights(folder, part.finetune)
         finetune(part.finetune)
     except loop.DivergedError as error:
         # It would do so again: the table says so, and the other parts go on.

@@ -151,8 +151,23 @@ def _part(
         config, name, config.out / "parts" / name / place, hidden, seed, share, pretrain
     )
     return Part(
-        recipe=name, fold=fold, seed=seed, share=share, pretrain=pretrain, finetune=finetune
+        recipe=name,
+        fold=fold,
+        seed=seed,
+        share=share,
+        pretrain=pretrain,
+        finetune=_placed(finetune, fold, seed),
     )
+
+
+def _placed(run: FinetuneConfig, fold: Fold, seed: int) -> FinetuneConfig:
+    """Name the fold and the seed in the paths of start and teachers."""
+
+    def placed(path: Path) -> Path:
+        return Path(str(path).replace("{fold}", fold.name).replace("{seed}", str(seed)))
+
+    start = None if run.start is None else placed(run.start)
+    return dataclasses.replace(run, start=start, teachers=tuple(map(placed, run.teachers)))
 
 
 def _pretrain(

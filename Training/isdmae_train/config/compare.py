@@ -21,7 +21,9 @@ class CompareRecipe:
     pretrain_with: dict[str, Any] = field(default_factory=dict)
     """Entries of `PretrainConfig` for this recipe alone."""
     finetune_with: dict[str, Any] = field(default_factory=dict)
-    """Entries of `FinetuneConfig` for this recipe alone."""
+    """Entries of `FinetuneConfig` for this recipe alone. In the paths of ``start`` and ``teachers``
+    {fold} and {seed} are those of the part, so that each fold goes on from models that have not
+    seen its held-out patients: ``runs/cv/laptop/parts/none/fold{fold}-seed0-labels100/bundle``."""
     all_steps: bool = False
     """Without a pre-training: fine-tune for the steps of both. What a pre-training gains has to be
     more than its steps would gain so."""
