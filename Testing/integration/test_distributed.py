@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,6 +188,20 @@ def test_a_loss_that_is_not_finite_ends_all_and_names_the_slices(
     assert re.search(
         r"The loss is (nan|inf) at step \d \(slices p[01]\[\d+\], p[01]\[", done.stderr
     )
+
+
+def test_a_scan_that_cannot_be_read_ends_all_and_is_named(cache: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "cache"
+    shutil.copytree(cache, broken)
+    path = broken / "p1" / "image.b2nd"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 4 : len(data) * 3 // 4] = bytes(len(data) * 3 // 4 - len(data) // 4)
+    path.write_bytes(data)
+    recipe = write_recipe(tmp_path, broken, SHARED, steps=200, workers=1)
+    done = torchrun(["finetune", "--recipe", str(recipe)])
+    assert done.returncode != 0
+    assert "Scan p1: " in done.stderr
+    assert "isdmae-train prepare" in done.stderr
 
 
 def test_every_kind_of_network_and_recipe_is_shared(tmp_path: Path) -> None:

@@ -183,7 +183,10 @@ def test_a_folder_that_has_changed_since_is_trained_on_under_another_name(
     image.unlink()
     (data / "labelsTr" / "p2.nrrd").unlink()
     labels.write_bytes(kept)
+    lost = first.out / "cache" / "p1" / "image.b2nd"
+    lost.unlink()
     train(first)
+    assert lost.is_file(), "what is gone from the cache is made anew"
 
 
 def test_a_model_of_no_known_size_is_no_start(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import torch
 import yaml
 
 from isdmae.bundle import find_bundle, write_bundle
-from isdmae.errors import InputError
+from isdmae.errors import InputError, IsdmaeError
 from isdmae.io import read, to_sitk, write_image_atomic, write_labelmap
 from isdmae.labels import LUNGS
 from isdmae.networks import unet
@@ -27,7 +28,7 @@ from isdmae.networks.segmenter import Segmenter
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae.preprocess import PreprocessConfig, to_channels
 from isdmae.schema import to_plain
-from isdmae_train import cli, distill, loop
+from isdmae_train import cli, distill, loop, slices
 from isdmae_train import finetune as finetune_module
 from isdmae_train.cache import open_array
 from isdmae_train.checkpoint import list_checkpoints, read_checkpoint, trained_network
@@ -200,6 +201,45 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_slices(
     assert cli.main(command) == 1
     assert "The loss is nan" in caplog.text or "The loss is inf" in caplog.text
     assert "p0[" in caplog.text or "p1[" in caplog.text
+
+
+def spoiled(cache: Path, folder: Path, scan: str) -> Path:
+    """Copy a cache, overwriting a part of one image with zeros; the file opens all the same."""
+    shutil.copytree(cache, folder)
+    path = folder / scan / "image.b2nd"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 4 : len(data) * 3 // 4] = bytes(len(data) * 3 // 4 - len(data) // 4)
+    path.write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_scan_that_cannot_be_read_ends_the_run_and_is_named(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, command: str, workers: str
+) -> None:
+    broken = spoiled(cache, tmp_path / "cache", "p1")
+    options_ = [*options(broken, tmp_path / "run", 20), "--loop.workers", workers]
+    assert cli.main([command, *options_]) == 2
+    assert "Scan p1: " in caplog.text
+    assert "image.b2nd cannot be read" in caplog.text
+    assert "isdmae-train prepare" in caplog.text
+
+
+def test_a_defect_names_the_scan_that_shows_it(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def divide(*_: object) -> None:
+        raise ZeroDivisionError("float division")
+
+    monkeypatch.setattr(slices, "augment_slice", divide)
+    config = DataConfig(manifest=cache / "manifest.jsonl", hold_out=("p0",), size=64)
+    dataset = SliceDataset(config, PreprocessConfig(), seed=0, labels=LUNG_NAMES)
+    told = r"Scan p1: ZeroDivisionError: float division .* p1 in data\.hold_out"
+    with pytest.raises(IsdmaeError, match=told) as refused:
+        dataset[0]
+    assert refused.value.code == "defect"
+    assert "in divide" in capsys.readouterr().err, "the traceback is printed"
 
 
 def test_the_first_steps_see_half_the_resolution_and_nothing_moves(

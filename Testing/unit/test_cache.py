@@ -89,6 +89,24 @@ def test_absent_and_damaged_files_are_said(tmp_path: Path, name: str) -> None:
         open_array(tmp_path / name)
 
 
+def spoil(path: Path) -> None:
+    """Overwrite a part of the compressed slices with zeros; the file opens all the same."""
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + len(data) // 10] = bytes(len(data) // 10)
+    path.write_bytes(data)
+
+
+def test_what_cannot_be_unpacked_is_said(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(-1000, 1000, (7, 70, 130))
+    save_array(tmp_path / "a.b2nd", noise.astype(np.int16))
+    spoil(tmp_path / "a.b2nd")
+    stored = open_array(tmp_path / "a.b2nd")
+    with pytest.raises(InputError, match=r"a\.b2nd cannot be read") as refused:
+        stored[:]
+    assert refused.value.code == "bad-cache"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
 def test_a_cache_of_many_scans_keeps_few_files_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

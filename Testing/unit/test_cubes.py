@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,18 @@ def test_a_cube_has_image_labels_and_its_place(manifest: Path) -> None:
     assert item["label"].dtype == torch.int64
     assert bool(item["known"].all())
     assert str(item["case"]).endswith("]")
+
+
+def test_what_goes_wrong_with_a_cube_names_its_scan(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", "a.npy")
+
+    monkeypatch.setattr("isdmae_train.cubes.cut_image", lost)
+    with pytest.raises(InputError, match=r"Scan (a|b|pictures): a\.npy could not be read") as told:
+        cubes(manifest)[0]
+    assert told.value.code == "file-lost"
 
 
 def test_an_item_depends_on_seed_and_index_alone(manifest: Path) -> None:

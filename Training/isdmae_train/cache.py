@@ -35,7 +35,8 @@ MOST_OPEN = 64
 class CachedArray:
     """A compressed (K, H, W) array, read where it is indexed; may be sent to another process.
 
-    It is indexed as numpy's arrays are: ``array[k]``, ``array[a:b]``, ``array[indices]``.
+    It is indexed as numpy's arrays are: ``array[k]``, ``array[a:b]``, ``array[indices]``; where the
+    file is damaged that raises InputError ``bad-cache``.
     """
 
     path: Path
@@ -53,7 +54,10 @@ class CachedArray:
         if isinstance(key, (np.ndarray, list)):
             return self.take(np.asarray(key))
         stored = _opened(self.path)
-        result: Array = stored[int(key) if isinstance(key, np.integer) else key]
+        try:
+            result: Array = stored[int(key) if isinstance(key, np.integer) else key]
+        except RuntimeError as error:
+            raise _bad_cache(self.path, error) from error
         return result
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
@@ -98,12 +102,17 @@ def open_array(path: Path) -> Array | CachedArray:
             return mapped
         stored = _opened(path.resolve())
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            "bad-cache",
-            f"{path} cannot be read: {error}.",
-            "Remove it and run `isdmae-train prepare` again, which makes anew what is missing.",
-        ) from error
+        raise _bad_cache(path, error) from error
     return CachedArray(path.resolve(), stored.shape, np.dtype(stored.dtype))
+
+
+def _bad_cache(path: Path, why: object) -> InputError:
+    return InputError(
+        "bad-cache",
+        f"{path} cannot be read: {why}.",
+        "Remove it and run `isdmae-train prepare` (or the same `train`) again, which makes anew "
+        "what is missing.",
+    )
 
 
 def save_array(path: Path, array: Array) -> None:

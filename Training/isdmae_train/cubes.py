@@ -13,6 +13,7 @@ from .augment_batch import loader_config
 from .augment_volume import Pose, change_values, cut_image, cut_labels, draw_pose, nearest_slices
 from .config.data import DataConfig
 from .data import Scans
+from .failures import naming
 from .slices import SliceDataset
 
 MOST_PLACES = 20_000
@@ -48,7 +49,7 @@ class CubeDataset(Dataset[dict[str, object]]):
 
     CTs are brought to the voxel size of the preprocessing, stacks of pictures to its picture size;
     pictures keep their distance. Where only a share of the labels may be used, ``known`` tells
-    which slices of a cube have one.
+    which slices of a cube have one. Errors as in `SliceDataset`.
     """
 
     def __init__(
@@ -67,6 +68,10 @@ class CubeDataset(Dataset[dict[str, object]]):
     def __getitem__(self, index: int) -> dict[str, object]:
         random = np.random.default_rng([self.seed, index])
         scan = self.scans.draw(random)
+        with naming(self.scans.entries[scan].id):
+            return self._item(scan, random)
+
+    def _item(self, scan: int, random: np.random.Generator) -> dict[str, object]:
         entry, volume, truth = self.scans.opened(scan)
         size, change = self.preprocess.roi_size, self.config.augment
         pose, centre, known = self._place(scan, random)

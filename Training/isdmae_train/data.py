@@ -8,14 +8,14 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from isdmae.errors import InputError
+from isdmae.errors import InputError, IsdmaeError
 from isdmae.preprocess import PreprocessConfig
 from isdmae.schema import from_plain, to_plain
 from isdmae.volume import Array
@@ -70,6 +70,8 @@ class ManifestEntry:
     direction: tuple[float, ...] | None = None
     """3 x 3, row by row, as in `isdmae.volume.Volume`."""
 
+
+Item: TypeAlias = dict[str, object] | IsdmaeError
 
 LEARNT_FROM = (
     "patient", "is_hu", "labels", "free_of", "shape", "spacing_mm", "sha256", "label_sha256",
@@ -219,6 +221,8 @@ def batches(
     ------
     InputError
         ``batch-not-shared`` where the processes cannot share a batch evenly.
+    IsdmaeError
+        That of an item, from another process, too.
     """
     first, count = share_of(loop.batch)
     order = [
@@ -226,15 +230,38 @@ def batches(
         for step in range(first_step, loop.steps)
         for sample in range(first, first + count)
     ]
-    loader: DataLoader[dict[str, object]] = DataLoader(
-        dataset,
+    loader: DataLoader[Item] = DataLoader(
+        _ItemsOrErrors(dataset),
         batch_size=count,
         sampler=order,
         num_workers=loop.workers,
         prefetch_factor=4 if loop.workers else None,
         worker_init_fn=_one_thread,
+        collate_fn=_collated,
     )
-    yield from loader
+    for batch in loader:
+        if isinstance(batch, IsdmaeError):
+            raise batch
+        yield batch
+
+
+class _ItemsOrErrors(Dataset[Item]):
+    """Items, or the error in place of one: raised in a loader, PyTorch makes another of it."""
+
+    def __init__(self, dataset: Dataset[dict[str, object]]) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, index: int) -> Item:
+        try:
+            return self._dataset[index]
+        except IsdmaeError as error:
+            return error
+
+
+def _collated(items: list[Item]) -> Any:
+    """Return the batch of some items, or the first error among them."""
+    errors = [item for item in items if isinstance(item, IsdmaeError)]
+    return errors[0] if errors else default_collate(items)
 
 
 def _one_thread(_worker: int) -> None:

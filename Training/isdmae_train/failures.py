@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from isdmae.atomic import FULL
 from isdmae.errors import InputError, IsdmaeError, ResourceError, says_memory_is_short
@@ -28,6 +30,25 @@ def explained(error: Exception) -> IsdmaeError:
     return IsdmaeError(
         "defect", f"{type(error).__name__}: {error}", "Please report this with the log."
     )
+
+
+@contextmanager
+def naming(scan: str) -> Iterator[None]:
+    """Say in whatever goes wrong inside which scan it was.
+
+    Raises
+    ------
+    IsdmaeError
+        Of the kind and code of `explained`.
+    """
+    try:
+        yield
+    except Exception as error:
+        known = explained(error)
+        remedy = known.remedy
+        if known.code == "defect":
+            remedy = f"{remedy} A run with {scan} in data.hold_out goes without this scan."
+        raise type(known)(known.code, f"Scan {scan}: {known.message}", remedy) from error
 
 
 def _lost(error: OSError) -> IsdmaeError:

@@ -18,6 +18,7 @@ from .augment import augment_picture, augment_slice
 from .augment_volume import change_values, draw_pose, warp_labels, warp_slices
 from .config.data import DataConfig
 from .data import Scans
+from .failures import naming
 
 Random = np.random.Generator
 
@@ -27,7 +28,8 @@ class SliceDataset(Dataset[dict[str, object]]):
 
     So a run that resumes at step n sees what it would have seen, whatever the workers did. Slices
     with neighbours, and those of other planes than the axial one, go through
-    `isdmae_train.augment_volume`, which paints no lesions.
+    `isdmae_train.augment_volume`, which paints no lesions. Whatever goes wrong with an item is an
+    `IsdmaeError` that names the scan.
     """
 
     def __init__(
@@ -46,6 +48,10 @@ class SliceDataset(Dataset[dict[str, object]]):
     def __getitem__(self, index: int) -> dict[str, object]:
         random = np.random.default_rng([self.seed, index])
         scan = self.scans.draw(random)
+        with naming(self.scans.entries[scan].id):
+            return self._item(scan, random)
+
+    def _item(self, scan: int, random: Random) -> dict[str, object]:
         plane = self._plane(scan, random)
         k = self._slice(scan, AXES[plane], random)
         if plane != "axial" or self.preprocess.neighbours:

@@ -165,14 +165,15 @@ def size_of(info: BundleInfo) -> str:
 
 
 def prepare_once(config: TrainConfig, preprocess: PreprocessConfig) -> Path:
-    """Return the manifest of the run's cache, made anew where the folder has changed.
+    """Return the manifest of the run's cache, made anew where the folder has changed or a file of
+    the cache is gone.
 
     Scans that cannot be used are named in a notice; the others are trained on.
     """
     cache = config.out / "cache"
     manifest, record = cache / "manifest.jsonl", cache / MADE_FROM
     facts = _facts_of(config, preprocess)
-    if manifest.is_file() and record.is_file() and record.read_text("utf-8") == facts:
+    if record.is_file() and record.read_text("utf-8") == facts and _is_whole(manifest):
         return manifest
     record.unlink(missing_ok=True)
     try:
@@ -184,6 +185,14 @@ def prepare_once(config: TrainConfig, preprocess: PreprocessConfig) -> Path:
         log.warning("%s", error)
     write_text_atomic(record, facts, overwrite=True)
     return manifest
+
+
+def _is_whole(manifest: Path) -> bool:
+    """Tell whether a manifest and all arrays that it lists are there."""
+    if not manifest.is_file():
+        return False
+    names = [name for one in read_manifest(manifest) for name in (one.image, one.label) if name]
+    return all((manifest.parent / name).is_file() for name in names)
 
 
 def _facts_of(config: TrainConfig, preprocess: PreprocessConfig) -> str:
