@@ -216,3 +216,26 @@ def test_a_checkpoint_that_does_not_know_its_scans_goes_on(tmp_path: Path) -> No
     net, optimizer = trained(1)
     save_checkpoint(tmp_path, 5, net, optimizer, {})
     assert resume(tmp_path, net, optimizer, {}, data={"a": "1"})[0] == 5
+
+
+def test_a_run_goes_on_from_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Teachers are named by several paths, or by the bare name of a model that is installed."""
+    for name in ("here", "there", "models/a", "models/b"):
+        (tmp_path / name).mkdir(parents=True)
+    net, optimizer = trained(1)
+
+    def config(up: str, *teachers: str) -> dict[str, object]:
+        data = {"manifest": f"{up}/cache/m.jsonl"}
+        return {"start": f"{up}/models/a", "teachers": [*teachers, "lungs"], "data": data}
+
+    monkeypatch.chdir(tmp_path / "here")
+    save_checkpoint(tmp_path / "run", 5, net, optimizer, config("..", "../models/a"))
+    monkeypatch.chdir(tmp_path)
+    again = config(".", "models/a")
+    assert resume(tmp_path / "run", net, optimizer, again)[0] == 5
+    monkeypatch.chdir(tmp_path / "there")
+    assert resume(tmp_path / "run", net, optimizer, config("..", "../models/a"))[0] == 5
+    with pytest.raises(InputError, match=r"teachers was .*models/a.* and is .*models/b"):
+        resume(tmp_path / "run", net, optimizer, config("..", "../models/b"))

@@ -33,7 +33,8 @@ HARMLESS = frozenset(
 )
 MOST_NAMED = 5
 """Scans that an error names."""
-PATHS = frozenset({"start", "data.manifest"})
+PATHS = frozenset({"start", "teachers", "data.manifest"})
+"""Named by one path or several; another working directory gives the same file another one."""
 
 
 def save_checkpoint(
@@ -62,7 +63,7 @@ def save_checkpoint(
     metadata = {
         "step": step,
         "groups": state["param_groups"],
-        "config": config,
+        "config": with_absolute_paths(config),
         "data": dict(data or {}),
         "scaler": dict(scaler or {}),
         "sha256": digest(tensors),
@@ -179,9 +180,29 @@ def _essential(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             result |= _essential(value, f"{key}.")
         elif key in PATHS and value is not None:
-            result[key] = str(Path(value).resolve())
+            result[key] = _absolute(value)
         elif key not in HARMLESS:
             result[key] = value
+    return result
+
+
+def _absolute(value: Any) -> Any:
+    """Return a path, or each of several; the bare name of a model has no place to start from."""
+    if not isinstance(value, str):
+        return [_absolute(one) for one in value]
+    bare = Path(value).name == value and not Path(value).exists()
+    return value if bare else str(Path(value).resolve())
+
+
+def with_absolute_paths(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return ``config`` with absolute `PATHS`, which the next working directory can compare."""
+    result: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            result[name] = with_absolute_paths(value, f"{key}.")
+        else:
+            result[name] = _absolute(value) if key in PATHS and value is not None else value
     return result
 
 
