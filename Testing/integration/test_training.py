@@ -269,7 +269,10 @@ def test_the_first_steps_see_half_the_resolution_and_nothing_moves(
 
 
 def test_a_student_comes_nearer_to_its_teachers(
-    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cache: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The teacher has learnt nothing, so the labels pull the student elsewhere."""
     size = unet.UNetConfig.of_size("S", spatial_dims=2, in_channels=4)
@@ -298,6 +301,16 @@ def test_a_student_comes_nearer_to_its_teachers(
     assert distance[1] < 0.7 * distance[0]
 
     command = ["finetune", *options(cache, tmp_path / "new", 2), "--teachers", str(bundle.folder)]
+    shown: list[int] = []
+    real = distill.Teachers.probabilities
+
+    def look(self: distill.Teachers, channels: torch.Tensor) -> torch.Tensor:
+        shown.append(channels.shape[-1])
+        return real(self, channels)
+
+    monkeypatch.setattr(distill.Teachers, "probabilities", look)
+    assert cli.main([*command, "--coarse-steps", "1", "--out", str(tmp_path / "coarse")]) == 0
+    assert shown == [64], "teachers are shown what they have learnt from"
     assert cli.main([*command, "--labels", "left lung"]) == 2
     assert "finds left lung, right lung and not left lung" in caplog.text
     assert cli.main([*command, "--preprocess.no-edges"]) == 2

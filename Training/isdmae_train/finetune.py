@@ -85,7 +85,7 @@ def finetune(config: FinetuneConfig) -> Path:
                 with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                     logits = descent.model(channels)
                 loss = criterion(*known_slices(logits, labels, part.get("known")))
-                if teachers:
+                if teachers and step >= config.coarse_steps:  # they know no coarse slices
                     chances = teachers.probabilities(channels)
                     loss = loss + config.teacher_weight * soft_cross_entropy(logits, chances)
                 loop.check_finite(loss, step, part["case"])

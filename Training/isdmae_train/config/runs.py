@@ -150,7 +150,8 @@ class FinetuneConfig:
     the time each."""
     teachers: tuple[Path, ...] = ()
     """Models of the same labels and preprocessing, such as those of several folds or seeds, whose
-    mean probabilities are learnt beside the labels; see `isdmae_train.distill`."""
+    mean probabilities are learnt beside the labels; see `isdmae_train.distill`. The coarse steps
+    learn from the labels alone, since the teachers have seen full resolution only."""
     teacher_weight: float = 1.0
     """Of the cross-entropy to the teachers' probabilities; the loss to the labels has 1."""
 
