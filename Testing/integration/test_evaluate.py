@@ -13,22 +13,28 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
-from isdmae.bundle import Bundle
+from isdmae.bundle import Bundle, write_bundle
+from isdmae.compute import LoadedNetwork
 from isdmae.errors import Cancelled, InputError
+from isdmae.inference import Predictor
 from isdmae.io import read, to_sitk, write_image_atomic, write_labelmap
 from isdmae.labels import make_label
+from isdmae.networks.segmenter import Segmenter
+from isdmae.networks.unet import UNetConfig
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae.preprocess import PreprocessConfig
 from isdmae.schema import to_plain
 from isdmae.volume import Volume
 from isdmae_train import cli
+from isdmae_train.calibration import BINS, slice_chances
 from isdmae_train.cases import TOGETHER, cases_of
 from isdmae_train.config.results import EvaluateConfig
 from isdmae_train.data import ManifestEntry
 from isdmae_train.evaluate import Evaluator, evaluate
 from isdmae_train.score_table import PatientScore, Score, write_csv
-from tiny_model import write_point_bundle
+from tiny_model import tiny_info, write_point_bundle
 
 LUNG_NAMES = ("left lung", "right lung")
 
@@ -263,6 +269,63 @@ def test_the_options_of_a_prediction_are_those_that_are_scored(
     predictor = Evaluator(config, cases_of(config)).predictor
     assert predictor.network.mirror
     assert predictor.views == ("axial", "coronal")
+
+
+@pytest.mark.parametrize("option", ["calibration", "author_compatible"])
+def test_probabilities_of_several_views_are_refused_on_cts_alone(
+    scans: Path, pictures: Path, tiny_bundle: Bundle, option: str
+) -> None:
+    path = tiny_bundle.folder / "model.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "views": ["axial", "sagittal"]}))
+    asked = {"model": str(tiny_bundle.folder), option: True}
+    ct = EvaluateConfig(manifest=scans / "manifest.jsonl", **asked)
+    with pytest.raises(InputError, match="averages them with sagittal ones"):
+        Evaluator(ct, cases_of(ct))
+    Evaluator(replace(ct, views=("axial",)), cases_of(ct))
+    facts["labels"] = [to_plain(make_label("lesion", 1)), to_plain(make_label("nodule", 2))]
+    path.write_text(json.dumps({**facts, "views": ["axial", "sagittal"]}))
+    flat = EvaluateConfig(manifest=pictures / "manifest.jsonl", **asked)
+    Evaluator(flat, cases_of(flat))
+
+
+def test_calibration_judges_what_segments(pictures: Path, tmp_path: Path) -> None:
+    """A model between neighbours sees the stack; with the mirror image, the mean of both."""
+    torch.manual_seed(0)
+    network = UNetConfig(in_channels=3, widths=(4, 8, 8), blocks=(0, 1, 1))
+    info = tiny_info(
+        labels=[to_plain(make_label("lesion", 1))], network=to_plain(network),
+        preprocess={"neighbours": 1, "edges": False, "windows_hu": [[-500.0, 1200.0]]},
+        postprocess={"smallest_share": 0.0, "fill_holes": False},
+    )  # fmt: skip
+    weights = Segmenter(network, classes=2).state_dict()
+    images = [read(str(pictures / f"a1-{k}.png")).volume for k in range(3)]
+    stack = Volume(array=np.concatenate([one.array for one in images]), is_hu=False)
+    plain = LoadedNetwork(
+        write_bundle(tmp_path / "plain", info, weights), "cpu", "float32", mirror=False
+    )
+    odds = np.log([chances[1] / chances[0] for chances, _ in slice_chances(stack, plain, {})])
+    # Of random weights the chances are much the same everywhere.
+    weights["head.bias"][1] -= float(np.median(odds))
+    for name in ("head.weight", "head.bias"):
+        weights[name] *= 2 / float(odds.std())
+    model = write_bundle(tmp_path / "model", info, weights).folder
+    curves = {}
+    for mirror in (False, True):
+        config = EvaluateConfig(
+            model="", manifest=pictures / "manifest.jsonl", only=("a1",), calibration=True
+        )
+        (case,) = cases_of(config)
+        predictor = Predictor(model, device="cpu", precision="float32", mirror=mirror)
+        evaluator = Evaluator(config, [case], predictor)
+        evaluator.score(case)
+        assert evaluator.calibration is not None
+        curves[mirror] = evaluator.calibration.curves(0)["lesion"]
+        found = predictor.segment(stack).labelmap.array
+        likely = sum(curves[mirror].pixels[BINS // 2 :])
+        assert 100 < likely < found.size - 100
+        assert likely == pytest.approx((found == 1).sum(), abs=2)
+    assert curves[False].pixels != curves[True].pixels
 
 
 def test_a_stop_leaves_no_table(pictures: Path, tmp_path: Path, tiny_bundle: Bundle,

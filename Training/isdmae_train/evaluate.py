@@ -113,7 +113,8 @@ class Evaluator:
     Raises
     ------
     InputError
-        ``no-common-label`` where no case knows any structure that the model finds.
+        ``no-common-label`` where no case knows any structure that the model finds; ``axial-only``
+        where probabilities are asked for of CTs of which the model averages several views.
     """
 
     def __init__(
@@ -131,6 +132,8 @@ class Evaluator:
         self.worst = WorstCases(config.worst)
         self._labels = common_labels(self.predictor.bundle.info.labels, cases)
         self.author, self.calibration = None, None
+        if config.author_compatible or config.calibration:
+            _refuse_views(self.predictor, cases)
         if config.author_compatible:
             self.author = AuthorScore(self.predictor.network)
         if config.calibration:
@@ -162,19 +165,20 @@ class Evaluator:
         return classes
 
     def _segment(self, images: list[Volume], stop: Stop | None) -> Array:
-        """Return the labelmap (K, H, W) of a CT, or of pictures: each by itself or their stack.
-
-        A model that sees a slice's neighbours gets the stack.
-        """
-        info = self.predictor.bundle.info
-        sees_neighbours = info.network.spatial_dims == 3 or info.preprocess.neighbours > 0
-        if sees_neighbours and len(images) > 1:
-            stack = Volume(array=np.concatenate([one.array for one in images]), is_hu=False)
-            images = [stack]
+        """Return the labelmap (K, H, W) of a CT, or of pictures."""
+        images = self._as_seen(images)
         begun = time.perf_counter()
         found = [self.predictor.segment(one, stop=stop).labelmap.array for one in images]
         self.seconds += time.perf_counter() - begun
         return np.concatenate(found) if len(found) > 1 else found[0]
+
+    def _as_seen(self, images: list[Volume]) -> list[Volume]:
+        """Return pictures each by itself, or their stack for a model that sees neighbours."""
+        info = self.predictor.bundle.info
+        sees_neighbours = info.network.spatial_dims == 3 or info.preprocess.neighbours > 0
+        if not sees_neighbours or len(images) < 2:
+            return images
+        return [Volume(array=np.concatenate([one.array for one in images]), is_hu=False)]
 
     def _add_chances(
         self,
@@ -184,7 +188,7 @@ class Evaluator:
         classes: Mapping[str, list[int]],
     ) -> None:
         start = 0
-        for image in images:
+        for image in self._as_seen(images):
             here = slice(start, start + len(image.array))
             part = {name: mask[here] for name, mask in truth.items()}
             if self.author is not None:
@@ -228,6 +232,18 @@ class Evaluator:
                 make_score(case.patient, case.name, name, "case", "px", values, empty=empty)
             )
         return scores
+
+
+def _refuse_views(predictor: Predictor, cases: Sequence[Case]) -> None:
+    preprocess = predictor.bundle.info.preprocess
+    others = [view for view in predictor.views if view != "axial"]
+    if others and not preprocess.ct_as_picture and any(case.is_hu for case in cases):
+        raise InputError(
+            "axial-only",
+            "The calibration and the author-compatible score look at the probabilities of axial "
+            f"slices; the model averages them with {' and '.join(others)} ones.",
+            "Add --views axial, or leave the option out.",
+        )
 
 
 def common_labels(labels: Sequence[Label], cases: Sequence[Case]) -> list[Label]:

@@ -37,7 +37,8 @@ class EvaluateConfig:
     author_compatible: bool = False
     """Add the score as the method's authors computed it; not comparable with the others."""
     calibration: bool = False
-    """Add how far the probabilities of a 2D model can be believed, and draw it."""
+    """Add how far the probabilities of a 2D model can be believed in axial slices, and draw it;
+    with ``mirror`` those that are averaged with the mirror image's."""
     mirror: bool = False
     """Segment with the mirror image, too, as `isdmae predict --mirror` does."""
     views: tuple[Literal["axial", "coronal", "sagittal"], ...] = ()
