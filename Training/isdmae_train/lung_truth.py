@@ -13,12 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from isdmae.airway import (
+    AirwayConfig,
+    Mask,
+    Spacing,
+    components,
+    dilate,
+    distance_mm,
+    find_airway,
+    smooth,
+)
 from isdmae.errors import InputError
 from isdmae.labels import LEFT_LUNG, RIGHT_LUNG
 from isdmae.volume import Volume, to_lps_order
-
-Mask = npt.NDArray[np.bool_]
-Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +34,9 @@ class LungTruthConfig:
 
     air_hu: float = -400.0
     """Half way between inflated lung and soft tissue: the lung's border."""
-    airway_hu: tuple[float, ...] = (-970.0, -950.0, -930.0, -910.0, -890.0)
-    """Thresholds tried for the airways, lowest first; the last one before a leak is used."""
-    airway_ml: float = 90.0
-    """Airways larger than this have leaked into the lung."""
+    airway: AirwayConfig = AirwayConfig(thresholds_hu=(-970.0, -950.0, -930.0, -910.0, -890.0))
+    """How the airways are found that are taken out."""
     airway_wall_mm: float = 2.5
-    trachea_mm2: tuple[float, float] = (60.0, 700.0)
-    """Cross-section of a trachea."""
     smallest_lung_ml: float = 150.0
     vessel_mm: float = 5.0
     """Closing radius for vessels and hilar notches, everywhere."""
@@ -72,59 +75,21 @@ def lung_truth(ct: Volume, config: LungTruthConfig | None = None) -> Volume:
     """
     config = config or LungTruthConfig()
     turned, order = to_lps_order(ct)
-    smooth = _smooth(turned)
-    air = inner_air(smooth < config.air_hu)
-    airway = find_airway(smooth, air, turned.spacing_mm, config)
+    hu = smooth(turned.array, turned.spacing_mm)
+    air = inner_air(hu < config.air_hu)
+    airway = find_airway(hu, air, turned.spacing_mm, config.airway)
     reach = dilate(airway, config.airway_wall_mm, turned.spacing_mm)
     left, right = part_lungs(air & ~reach, turned, config)
-    labels = close_lungs(left, right, smooth, airway, turned.spacing_mm, config)
+    labels = close_lungs(left, right, hu, airway, turned.spacing_mm, config)
     return ct.with_array(np.ascontiguousarray(order.undo(labels)))
-
-
-def _smooth(ct: Volume) -> npt.NDArray[np.float32]:
-    image = _image(ct.array.astype(np.float32), ct.spacing_mm)
-    result: npt.NDArray[np.float32] = sitk.GetArrayFromImage(
-        sitk.SmoothingRecursiveGaussian(image, 0.6)
-    )
-    return result
-
-
-def _image(array: npt.NDArray[np.generic], spacing: Spacing) -> sitk.Image:
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(spacing)
-    return image
-
-
-def _components(mask: Mask) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-    """Return component numbers by falling size (0 = background) and sizes, index = number."""
-    image = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
-    numbers = sitk.GetArrayFromImage(sitk.RelabelComponent(image)).astype(np.uint32)
-    return numbers, np.bincount(numbers.ravel())
 
 
 def inner_air(air: Mask) -> Mask:
     """Drop the air that reaches the side faces of the volume: the room, not the body."""
-    numbers, _ = _components(air)
+    numbers, _ = components(air)
     faces = (numbers[:, 0], numbers[:, -1], numbers[:, :, 0], numbers[:, :, -1])
     outside = np.unique(np.concatenate([face.ravel() for face in faces]))
     result: Mask = air & ~np.isin(numbers, outside)
-    return result
-
-
-def distance_mm(mask: Mask, spacing: Spacing) -> npt.NDArray[np.float32]:
-    """Return the distance to the border of ``mask`` in mm, negative inside."""
-    field = sitk.SignedMaurerDistanceMap(
-        _image(mask.astype(np.uint8), spacing), squaredDistance=False, useImageSpacing=True
-    )
-    result: npt.NDArray[np.float32] = sitk.GetArrayFromImage(field)
-    return result
-
-
-def dilate(mask: Mask, radius_mm: float, spacing: Spacing) -> Mask:
-    """Grow ``mask`` by a ball."""
-    if not mask.any():
-        return mask
-    result: Mask = distance_mm(mask, spacing) <= radius_mm
     return result
 
 
@@ -149,49 +114,6 @@ def _box(mask: Mask, margin: list[int]) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def find_airway(
-    hu: npt.NDArray[np.float32], air: Mask, spacing: Spacing, config: LungTruthConfig
-) -> Mask:
-    """Grow trachea and bronchi from the top with the highest threshold that does not leak."""
-    seed = _trachea_seed(air, spacing, config)
-    if seed is None:
-        return np.zeros(air.shape, dtype=bool)
-    image = sitk.GetImageFromArray(np.where(air, hu, 0).astype(np.float32))
-    voxel_ml = float(np.prod(spacing)) / 1000
-    best: Mask = np.zeros(air.shape, dtype=bool)
-    for threshold in config.airway_hu:
-        grown = sitk.ConnectedThreshold(image, [seed], lower=-5000, upper=threshold)
-        tree = sitk.GetArrayFromImage(grown).astype(bool)
-        if tree.sum() * voxel_ml > config.airway_ml:
-            break
-        best = tree
-    return best
-
-
-def _trachea_seed(
-    air: Mask, spacing: Spacing, config: LungTruthConfig
-) -> tuple[int, int, int] | None:
-    """Return (i, j, k) of the trachea: the most central round air in the upper slices."""
-    area = spacing[0] * spacing[1]
-    body_centre = air.shape[2] / 2
-    for k in range(len(air) - 1, len(air) // 2, -1):
-        numbers, sizes = _components(air[k][None])
-        candidates = []
-        for number in range(1, len(sizes)):
-            if not config.trachea_mm2[0] <= sizes[number] * area <= config.trachea_mm2[1]:
-                continue
-            rows, columns = np.nonzero(numbers[0] == number)
-            round_ = sizes[number] / (np.ptp(rows) + 1) / (np.ptp(columns) + 1) > 0.55
-            off_centre_mm = abs(columns.mean() - body_centre) * spacing[0]
-            if round_ and off_centre_mm < 50:
-                middle = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
-                candidates.append((off_centre_mm, int(columns[middle]), int(rows[middle])))
-        if candidates:
-            _, i, j = min(candidates)
-            return i, j, k
-    return None
-
-
 def part_lungs(air: Mask, ct: Volume, config: LungTruthConfig) -> tuple[Mask, Mask]:
     """Return (left, right): two large components, cut apart where they touch."""
     spacing = ct.spacing_mm
@@ -199,7 +121,7 @@ def part_lungs(air: Mask, ct: Volume, config: LungTruthConfig) -> tuple[Mask, Ma
     depth = -distance_mm(air, spacing)
     for radius in (0.0, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.0):
         # The outermost voxels of a mask have the depth 0: they are cut off for a radius only.
-        numbers, sizes = _components(air & (depth > radius) if radius else air)
+        numbers, sizes = components(air & (depth > radius) if radius else air)
         if len(sizes) > 2 and sizes[2] > smallest and sizes[2] > 0.2 * sizes[1]:
             break
     else:
@@ -220,7 +142,7 @@ def _flood(
         height, sitk.GetImageFromArray(markers), markWatershedLine=False
     )
     parts = sitk.GetArrayFromImage(flooded)
-    numbers, _ = _components(air)
+    numbers, _ = components(air)
     hanging = np.isin(numbers, np.unique(numbers[markers > 0]))
     return np.where(hanging, parts, 0).astype(np.uint8)
 
@@ -252,7 +174,7 @@ def _lesions_at_wall(added: Mask, spacing: Spacing) -> Mask:
     if not added.any():
         return added
     core = distance_mm(added, spacing) < -2.5
-    numbers, _ = _components(added)
+    numbers, _ = components(added)
     return np.isin(numbers, np.unique(numbers[core])) & added
 
 
@@ -272,7 +194,7 @@ def fill_holes(mask: Mask, widest: float) -> Mask:
     for k in np.flatnonzero(filled.any(axis=(1, 2))):
         image = sitk.GetImageFromArray(filled[k].astype(np.uint8))
         holes = sitk.GetArrayFromImage(sitk.BinaryFillhole(image)).astype(bool) & ~filled[k]
-        numbers, sizes = _components(holes[None])
+        numbers, sizes = components(holes[None])
         filled[k] |= holes & (sizes <= widest)[numbers[0]]
     result: Mask = filled
     return result
