@@ -143,6 +143,11 @@ def _add_predict(commands: Any) -> None:
         type=Path,
         help="points from a list of 3D Slicer (.mrk.json, .fcsv) or a table (.csv)",
     )
+    predict.add_argument(
+        "--trachea",
+        action="store_true",
+        help="beside both lungs: add trachea and main bronchi; some seconds more",
+    )
     predict.add_argument("--preview", type=Path, help="PNG with the outlines on the CT")
     predict.add_argument("--report", type=Path, help="JSON with volumes, versions and times")
     predict.add_argument("--series-uid", help="which DICOM series of the folder")
@@ -171,6 +176,7 @@ def _predict(options: argparse.Namespace) -> int:
         views=tuple(options.views) if options.views else None,
         mirror=options.mirror,
         points=tuple(points),
+        trachea=options.trachea,
         preview=options.preview,
         report=options.report,
         series_uid=options.series_uid,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .airway import label_trachea
 from .bundle import Bundle, find_bundle
 from .checks import Notice, check_ct
 from .compute import LoadedNetwork, Progress, Stop, Watcher, available_threads
@@ -16,7 +17,7 @@ from .device import DeviceChoice
 from .errors import Cancelled, InputError
 from .findings import result_notices, shares_of
 from .grids import SliceGrid
-from .labels import Label, numbered
+from .labels import LARGE_AIRWAYS, LUNGS, Label, numbered
 from .parts import bounding_box
 from .points import Point, longest_diameter_mm
 from .pointwise import label_points
@@ -142,6 +143,7 @@ class Predictor:
         *,
         region: Region | None = None,
         points: Sequence[Point] = (),
+        trachea: bool = False,
         force: bool = False,
         progress: Progress | None = None,
         stop: Stop | None = None,
@@ -159,6 +161,9 @@ class Predictor:
         points : sequence of tuple of float
             For a model of points (see `BundleInfo.crop_edge`) and a CT: LPS positions in mm. The
             result has a label for each, in their order. A picture is a crop round its point.
+        trachea : bool
+            For a model of both lungs and a whole CT: add trachea and main bronchi by region
+            growing (`isdmae.airway`). What the lungs have swallowed of them is taken from them.
         force : bool
             Skip the check that the values are HU.
         progress, stop : callable, optional
@@ -187,24 +192,15 @@ class Predictor:
         with watch("check and orient"):
             self._refuse_kind(volume)
             self._refuse_points(volume, points)
+            self._refuse_trachea(volume, region, wanted=trachea)
             checked, notices = check_ct(volume, force=force) if volume.is_hu else (volume, [])
             turned, order = to_lps_order(checked)
             span = slice(0, len(turned.array)) if region is None else region.box(turned)[0]
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
         around = self._around if volume.is_hu else None
-        surroundings: Array | None = None
-        part = watcher
-        if around is not None:
-            surroundings = around.surroundings(turned, span, region, watcher.part(0.0, 0.5))
-            part = watcher.part(0.5, 0.5)
-        at_points: list[Notice] = []
-        if points and self.bundle.info.crop_edge is not None:
-            edge = self.bundle.info.crop_edge
-            labels, at_points = label_points(turned, points, edge, self.network, part)
-        else:
-            labels = self._label(turned, span, region, views, part, surroundings)
-        if surroundings is not None:
-            labels[surroundings == 0] = 0
+        labels, surroundings, at_points = self._find(
+            turned, span, region, views, points, watcher, around
+        )
         with watch("clean"):
             report("clean", 0.95)
             counts = CleaningCounts()
@@ -213,6 +209,8 @@ class Predictor:
                 counts = clean_in_place(
                     labels, turned, self.bundle.info.postprocess, slices=span.stop - span.start
                 )
+        airways = _add_trachea(turned, labels, watcher) if trachea else []
+        with watch("clean"):
             cleaned = turned.with_array(labels)
             if region is not None:
                 # After the cleaning: a part of a lung in a small region is no speck.
@@ -222,6 +220,7 @@ class Predictor:
             structures = self.bundle.info.labels
             if points:
                 structures = numbered(structures[0], len(points))
+            structures = (*structures, LARGE_AIRWAYS) if trachea else structures
             shares: dict[str, dict[str, float]] = {}
             if around is not None and surroundings is not None:
                 shares = shares_of(
@@ -247,7 +246,7 @@ class Predictor:
             },
             status="done" if box else "empty",
             bundle=self.bundle,
-            notices=(*notices, *left_out, *of_result),
+            notices=(*notices, *left_out, *of_result, *airways),
             seconds={stage: round(spent, 3) for stage, spent in watch.seconds.items()},
             device=self.device,
             precision=str(self.network.dtype).removeprefix("torch."),
@@ -256,6 +255,32 @@ class Predictor:
             views=views,
             mirror=self.network.mirror,
         )
+
+    def _find(
+        self,
+        turned: Volume,
+        span: slice,
+        region: Region | None,
+        views: tuple[View, ...],
+        points: Sequence[Point],
+        watcher: Watcher,
+        around: Predictor | None,
+    ) -> tuple[Array, Array | None, list[Notice]]:
+        """Return the labels, the structures within which they were looked for, and notices."""
+        surroundings: Array | None = None
+        part = watcher
+        if around is not None:
+            surroundings = around.surroundings(turned, span, region, watcher.part(0.0, 0.5))
+            part = watcher.part(0.5, 0.5)
+        at_points: list[Notice] = []
+        if points and self.bundle.info.crop_edge is not None:
+            edge = self.bundle.info.crop_edge
+            labels, at_points = label_points(turned, points, edge, self.network, part)
+        else:
+            labels = self._label(turned, span, region, views, part, surroundings)
+        if surroundings is not None:
+            labels[surroundings == 0] = 0
+        return labels, surroundings, at_points
 
     def _label(
         self,
@@ -294,6 +319,23 @@ class Predictor:
                 f"Give it a {' or a '.join(self.bundle.info.takes)}, or choose another model.",
             )
 
+    def _refuse_trachea(self, volume: Volume, region: Region | None, *, wanted: bool) -> None:
+        if not wanted:
+            return
+        found = {(label.value, label.name) for label in self.bundle.info.labels}
+        if found != {(label.value, label.name) for label in LUNGS} or not volume.is_hu:
+            raise InputError(
+                "trachea-unwanted",
+                "The trachea is found beside a left and a right lung, in a CT only.",
+                "Leave it out, or choose the lung model and a CT.",
+            )
+        if region is not None:
+            raise InputError(
+                "trachea-in-region",
+                "The trachea is followed from the top of the whole scan, not within a region.",
+                "Leave out the trachea or the region.",
+            )
+
     def _refuse_points(self, volume: Volume, points: Sequence[Point]) -> None:
         name = self.bundle.info.name
         if self.bundle.info.crop_edge is None:
@@ -317,11 +359,29 @@ class Predictor:
             )
 
 
+def _add_trachea(ct: Volume, labels: Array, watcher: Watcher) -> list[Notice]:
+    """Write trachea and main bronchi into the labels of the lungs (k, j, i), in LPS order."""
+    with watcher.watch("trachea"):
+        watcher.progress("trachea", 0.96)
+        found = label_trachea(ct, labels)
+        if found is None:
+            return [
+                Notice(
+                    "no-trachea",
+                    "The trachea was not found, or its air ran into the lungs.",
+                    "Check that the scan reaches above the lungs; paint the trachea by hand.",
+                )
+            ]
+        labels[found] = LARGE_AIRWAYS.value
+    return []
+
+
 def segment(
     volume: Volume,
     model: str | Path = "lungs",
     *,
     device: str = "auto",
+    trachea: bool = False,
     force: bool = False,
     progress: Progress | None = None,
     stop: Stop | None = None,
@@ -338,4 +398,4 @@ def segment(
     ['left lung', 'right lung']
     """
     predictor = Predictor(model, device=device)
-    return predictor.segment(volume, force=force, progress=progress, stop=stop)
+    return predictor.segment(volume, trachea=trachea, force=force, progress=progress, stop=stop)

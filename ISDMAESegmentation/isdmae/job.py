@@ -52,6 +52,8 @@ class PredictJob:
     """Segment this part of the scan only."""
     points: tuple[Point, ...] = ()
     """For a model of points: LPS positions in mm."""
+    trachea: bool = False
+    """For a model of both lungs: add trachea and main bronchi."""
     series_uid: str | None = None
     allow_gaps: bool = False
     force: bool = False
@@ -114,6 +116,7 @@ class Runner:
             scan.volume,
             region=job.region,
             points=job.points,
+            trachea=job.trachea,
             force=job.force,
             progress=lambda stage, share: report(stage, 0.96 * share),
             stop=stop,
@@ -271,6 +274,7 @@ def make_report(
             "allow_gaps": job.allow_gaps,
             "region": to_plain(job.region),
             "points": to_plain(job.points),
+            "trachea": job.trachea,
             "views": list(result.views),
             "mirror": result.mirror,
             "device": result.device.device.type,

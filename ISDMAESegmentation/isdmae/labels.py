@@ -83,6 +83,13 @@ TRACHEA = Label(
     category=ANATOMY,
     type=Code(value="44567001", meaning="Trachea"),
 )
+LARGE_AIRWAYS = Label(
+    value=3,
+    name="trachea and main bronchi",
+    colour=(182, 228, 255),
+    category=ANATOMY,
+    type=Code(value="110726009", meaning="Trachea and bronchus"),
+)
 CONSOLIDATION = Label(
     value=4,
     name="consolidation",
@@ -117,7 +124,16 @@ LUNG_TISSUE = Label(value=8, name="lung", colour=(86, 160, 211), category=ANATOM
 LUNGS = (LEFT_LUNG, RIGHT_LUNG)
 KNOWN = {
     label.name: label
-    for label in (*LUNGS, TRACHEA, CONSOLIDATION, GROUND_GLASS, NODULE, LESION, LUNG_TISSUE)
+    for label in (
+        *LUNGS,
+        TRACHEA,
+        LARGE_AIRWAYS,
+        CONSOLIDATION,
+        GROUND_GLASS,
+        NODULE,
+        LESION,
+        LUNG_TISSUE,
+    )
 }
 TISSUE = Code(value="85756007", meaning="Tissue")
 OTHER_COLOURS = ((177, 122, 101), (111, 184, 210), (216, 101, 79), (144, 238, 144), (192, 104, 88))

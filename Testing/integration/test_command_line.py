@@ -106,6 +106,19 @@ def repeat(report: Path, source: Path, model: Path, folder: Path) -> dict[str, A
     return facts
 
 
+def test_the_trachea_comes_on_request_and_again_from_the_report(ct: Path, tmp_path: Path) -> None:
+    lungs, report = find_bundle("lungs"), tmp_path / "first.json"
+    options = ["--trachea", "--report", str(report), "--preview", str(tmp_path / "first.png")]
+    assert predict(ct, tmp_path / "first.seg.nrrd", lungs, *options) == 0
+    facts = repeat(report, ct, lungs.folder, tmp_path)
+    assert facts["options"]["trachea"]
+    *_, trachea = facts["segments"]
+    assert (trachea["value"], trachea["id"]) == (3, "trachea_and_main_bronchi")
+    assert "SCT^110726009^Trachea and bronchus" in trachea["terminology"]
+    assert trachea["volume_ml"] > 10
+    assert trachea["mean_hu"] < -750
+
+
 @pytest.mark.parametrize("precision", ["auto", "float32"])
 def test_the_report_is_enough_to_repeat_a_run(ct: Path, tmp_path: Path, precision: str) -> None:
     model, volume = find_bundle("lungs").folder, io.read(ct).volume

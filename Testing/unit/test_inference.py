@@ -477,3 +477,55 @@ def test_points_and_models_that_do_not_belong_together_are_refused(
     labels = predictor.segment(picture).labelmap.array
     assert labels.sum() == MIDDLE**2
     assert labels[0, 12:20, 12:20].all()
+
+
+def lungs_of_the_phantom(phantom: Phantom) -> Callable[..., np.ndarray]:
+    """Stands in for the network: a model of lungs that knows them."""
+    return lambda *arguments, **options: phantom.lungs.array.copy()
+
+
+def test_trachea_and_bronchi_stand_beside_the_lungs(
+    predictor: Predictor, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isdmae.inference.label_slices", lungs_of_the_phantom(small_phantom))
+    result = predictor.segment(small_phantom.ct, trachea=True)
+    assert [(label.value, label.segment_id) for label in result.labels] == [
+        (1, "left_lung"), (2, "right_lung"), (3, "trachea_and_main_bronchi"),
+    ]  # fmt: skip
+    assert 15 < result.volumes_ml["trachea and main bronchi"] < 70
+    assert "trachea" in result.seconds
+    assert "no-trachea" not in {notice.code for notice in result.notices}
+    plain = predictor.segment(small_phantom.ct)
+    assert len(plain.labels) == 2
+    assert plain.labelmap.array.max() == 2
+    lungs = (result.labelmap.array == 1) | (result.labelmap.array == 2)
+    assert not (lungs & (plain.labelmap.array == 0)).any()
+
+
+def test_a_trachea_that_is_not_found_is_said_and_has_no_volume(
+    predictor: Predictor, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isdmae.inference.label_slices", lungs_of_the_phantom(small_phantom))
+    filled = np.where(small_phantom.lungs.array > 0, small_phantom.ct.array, 40).astype(np.int16)
+    filled[:, :5] = -1000  # the room: it is a CT still
+    result = predictor.segment(small_phantom.ct.with_array(filled), trachea=True)
+    assert "no-trachea" in {notice.code for notice in result.notices}
+    assert result.volumes_ml["trachea and main bronchi"] == 0
+    assert result.status == "done"
+
+
+def test_a_trachea_is_refused_where_there_can_be_none(
+    tmp_path: Path, predictor: Predictor, small_phantom: Phantom
+) -> None:
+    ct = small_phantom.ct
+    picture = Volume(array=np.arange(32 * 32).reshape(1, 32, 32), is_hu=False)
+    points = Predictor(write_point_bundle(tmp_path / "points").folder, device="cpu")
+    region = Region(centre_mm=lps_of(ct, 16, 44, 52), size_mm=(90.0, 90.0, 90.0))
+    for model, volume, options, code in (
+        (predictor, picture, {}, "trachea-unwanted"),
+        (points, ct, {"points": [lps_of(ct, 16, 44, 52)]}, "trachea-unwanted"),
+        (predictor, ct, {"region": region}, "trachea-in-region"),
+    ):
+        with pytest.raises(InputError) as caught:
+            model.segment(volume, trachea=True, **options)
+        assert caught.value.code == code
