@@ -172,7 +172,8 @@ def _read_image(path: Path) -> ReadResult:
 
 
 def _read_picture(path: Path) -> ReadResult:
-    volume = Volume(array=picture.load_picture(path)[np.newaxis], is_hu=False)
+    pixels, notices = picture.load_picture(path)
+    volume = Volume(array=pixels[np.newaxis], is_hu=False)
     refuse_tiny(volume)
     source = {"format": picture.FORMATS[suffix_of(path)]}
-    return ReadResult(volume=volume, notices=(), source=MappingProxyType(source))
+    return ReadResult(volume=volume, notices=notices, source=MappingProxyType(source))

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .atomic import suffix_of
-from .checks import refuse_channels
+from .checks import Notice, refuse_channels
 from .errors import InputError
 from .itk import damaged_file, quiet_itk
 from .volume import Array
@@ -28,11 +28,13 @@ JPEG_TAIL_BYTES = 4096
 BMP_HEADER_BYTES = 54
 BMP_INFO_BYTES = (40, 108, 124)
 BMP_DEPTHS = (8, 24, 32)
+MOST_TINT = 8 / 255
+"""Share of the brightest value by which the colours of a grey picture may differ."""
 GREY_REMEDY = "Save it again as an 8- or 16-bit grey PNG."
 
 
-def load_picture(path: Path) -> Array:
-    """Read a picture whose colours, if it has any, are all grey.
+def load_picture(path: Path) -> tuple[Array, tuple[Notice, ...]]:
+    """Read a picture whose colours, if it has any, are all grey, or as nearly as JPEG leaves it.
 
     Parameters
     ----------
@@ -43,6 +45,8 @@ def load_picture(path: Path) -> Array:
     -------
     numpy.ndarray
         Shape (j, i), in the file's own dtype; finite.
+    tuple of Notice
+        ``nearly-grey`` where the mean of slightly different colours was taken.
 
     Raises
     ------
@@ -63,24 +67,39 @@ def load_picture(path: Path) -> Array:
             f"{path.name} holds {image.GetSize()[2]} pages; one picture is needed.",
             "Save one page by itself, or give the CT as DICOM, NIfTI or NRRD.",
         )
-    grey = _to_grey(sitk.GetArrayFromImage(image), path.name)
+    grey, notices = _to_grey(sitk.GetArrayFromImage(image), path.name)
     if grey.dtype.kind == "f" and not np.isfinite(grey).all():
         raise InputError(
             "not-finite", f"{path.name} holds NaN or infinite values.", "Save the picture again."
         )
-    return grey
+    return grey, notices
 
 
-def _to_grey(pixels: Array, name: str) -> Array:
-    """Return (j, i) from (j, i) or (j, i, channels), the colours equal, the opacity constant."""
+def _to_grey(pixels: Array, name: str) -> tuple[Array, tuple[Notice, ...]]:
+    """Return (j, i) from (j, i) or (j, i, channels), the colours alike, the opacity constant."""
     if pixels.ndim == 2:
-        return pixels
+        return pixels, ()
     colours, alpha = pixels[..., :3], pixels[..., 3:]
-    if colours.shape[-1] != 3 or (colours != colours[..., :1]).any():
+    tint = colours.max(axis=-1) - colours.min(axis=-1)
+    brightest = 255 if pixels.dtype == np.uint8 else colours.max()
+    if colours.shape[-1] != 3 or not (tint <= MOST_TINT * brightest).all():
         refuse_channels(pixels.shape[-1], name)
     if alpha.size and (alpha != alpha.flat[0]).any():
         raise InputError("transparent-picture", f"{name} is transparent in parts.", GREY_REMEDY)
-    return np.ascontiguousarray(colours[..., 0])
+    if not tint.any():
+        return np.ascontiguousarray(colours[..., 0]), ()
+    mean = colours.mean(axis=-1)
+    grey = (mean if pixels.dtype.kind == "f" else np.rint(mean)).astype(pixels.dtype)
+    return grey, (_nearly_grey(float(tint.max() / brightest)),)
+
+
+def _nearly_grey(share: float) -> Notice:
+    return Notice(
+        "nearly-grey",
+        f"The colours of the picture differ by up to {100 * share:.1f} % of its range; their mean "
+        "is taken for grey.",
+        "Nothing to do if it is a grey picture that was saved in colour, as JPEG often is.",
+    )
 
 
 def _refuse_cut(path: Path) -> None:

@@ -48,10 +48,27 @@ class TestPictures:
         for name, pixels in (("a.png", rgb), ("b.png", np.dstack([rgb, opaque]))):
             result = io.read(picture(tmp_path / name, pixels))
             np.testing.assert_array_equal(result.volume.array[0], GREY)
+            assert result.notices == ()
+
+    @pytest.mark.parametrize("scale", [1, 257])
+    def test_a_tint_as_jpeg_leaves_it_is_grey(self, tmp_path: Path, scale: int) -> None:
+        rgb = np.stack([GREY // 2 + 9] * 3, axis=-1).astype(np.uint16) * scale
+        rgb[0, 0] = 255 * scale
+        rgb[5, 5] = np.array([100, 105, 108]) * scale
+        kind = np.uint8 if scale == 1 else np.uint16
+        result = io.read(picture(tmp_path / "a.png", rgb.astype(kind)))
+        assert result.volume.array.dtype == kind
+        assert result.volume.array[0, 5, 5] == round(313 / 3 * scale)
+        np.testing.assert_array_equal(result.volume.array[0, 6:], rgb[6:, :, 0])
+        assert [notice.code for notice in result.notices] == ["nearly-grey"]
+        assert "by up to 3.1 %" in result.notices[0].message
+        rgb[5, 5, 2] += scale
+        with pytest.raises(InputError, match="colour image"):
+            io.read(picture(tmp_path / "b.png", rgb.astype(kind)))
 
     def test_colour_is_refused(self, tmp_path: Path) -> None:
         rgb = np.stack([GREY] * 3, axis=-1)
-        rgb[5, 5, 2] ^= 1
+        rgb[5, 5] = (100, 100, 109)
         with pytest.raises(InputError, match="colour image with 3 channels, not CT"):
             io.read(picture(tmp_path / "a.png", rgb))
 
