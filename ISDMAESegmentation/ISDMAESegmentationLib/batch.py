@@ -25,7 +25,11 @@ from .worker_client import Listener, WorkerClient
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-COLUMNS = ("scan", "status", "segment", "volume_ml", "mean_hu", "seconds", "message")
+PERCENT_OF = {"percent_left_lung": "left lung", "percent_right_lung": "right lung"}
+"""Columns of how much of each lung a segment takes, where the model looks within the lungs."""
+COLUMNS = (
+    "scan", "status", "segment", "volume_ml", "mean_hu", *PERCENT_OF, "seconds", "message"
+)  # fmt: skip
 # A failure that the next scan would meet as well.
 FATAL = (
     "worker-not-started",
@@ -139,7 +143,7 @@ class Batch:
         for entry in report["segments"]:
             self.state.rows.append(
                 (self.state.current, report["status"], entry["name"], entry["volume_ml"],
-                 entry["mean_hu"], seconds, message)
+                 entry["mean_hu"], *_percent_of(entry), seconds, message)
             )  # fmt: skip
         self._finish_item()
 
@@ -149,7 +153,7 @@ class Batch:
             state.cancelled = True
         else:
             seconds = round(time.monotonic() - self._item_begun, 2)
-            state.rows.append((state.current, failure.code, "", "", "", seconds, str(failure)))
+            state.rows.append(_failed_row(state.current, failure.code, seconds, str(failure)))
             state.failed += 1
         if failure.code in FATAL:
             state.cancelled = True
@@ -161,18 +165,33 @@ class Batch:
         try:
             write_results(self._results, self.state.rows)
         except OSError as error:
-            self.state.rows.append(("", "not-written", "", "", "", "", str(error)))
+            self.state.rows.append(_failed_row("", "not-written", "", str(error)))
             self.state.cancelled = True
         # From the event loop, so that many failures in a row do not pile up on the stack.
         qt.QTimer.singleShot(0, self._next)
 
 
+def _percent_of(entry: dict[str, Any]) -> list[float | str]:
+    return [entry["percent_of"].get(name, "") for name in PERCENT_OF.values()]
+
+
+def _failed_row(scan: str, status: str, seconds: Any, message: str) -> tuple[Any, ...]:
+    """Return a row that says why a scan has no result."""
+    known = {"scan": scan, "status": status, "seconds": seconds, "message": message}
+    return tuple(known.get(column, "") for column in COLUMNS)
+
+
 def finished_rows(path: Path) -> list[tuple[Any, ...]]:
-    """Return the rows of an earlier, stopped batch whose scans have a result."""
+    """Return the rows of an earlier, stopped batch whose scans have a result.
+
+    A column that an older version did not write is empty.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = [tuple(row[column] for column in COLUMNS) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError):
+            rows = [
+                tuple(row.get(column) or "" for column in COLUMNS) for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError):
         return []
     return [row for row in rows if row[1] in ("done", "empty")]
 

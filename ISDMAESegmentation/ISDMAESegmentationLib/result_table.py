@@ -1,4 +1,4 @@
-"""The table of segments: visibility, colour, name, volume, mean HU, of nodules the diameter."""
+"""The table of segments: visibility, colour, name, volume, mean HU; share of lung or diameter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from .scene_volume import world_of
 
-SHOWN, COLOUR, NAME, VOLUME, MEAN, DIAMETER = range(6)
+SHOWN, COLOUR, NAME, VOLUME, MEAN, DIAMETER, SHARE = range(7)
 
 
 class ResultTable:
@@ -21,12 +21,14 @@ class ResultTable:
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._ids: list[str] = []
         self._points: list[list[float] | None] = []
-        table.setColumnCount(6)
-        table.setHorizontalHeaderLabels(["", "", _("Segment"), _("mL"), _("Mean HU"), _("mm")])
+        table.setColumnCount(7)
+        table.setHorizontalHeaderLabels(
+            ["", "", _("Segment"), _("mL"), _("Mean HU"), _("mm"), _("% of lung")]
+        )
         table.verticalHeader().setVisible(False)
         header = table.horizontalHeader()
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
-        for column in (SHOWN, COLOUR, VOLUME, MEAN, DIAMETER):
+        for column in (SHOWN, COLOUR, VOLUME, MEAN, DIAMETER, SHARE):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.connect("itemChanged(QTableWidgetItem*)", self._on_item_changed)
         table.connect("cellClicked(int,int)", self._on_cell_clicked)
@@ -50,8 +52,8 @@ class ResultTable:
         self._table.setRowCount(len(pairs))
         for row, (entry, segment) in enumerate(pairs):
             self._fill_row(row, entry, segment)
-        at_points = any(self._points)
-        self._table.setColumnHidden(DIAMETER, not at_points)
+        self._table.setColumnHidden(SHARE, not any(entry.get("percent_of") for entry in entries))
+        self._table.setColumnHidden(DIAMETER, not any(self._points))
         self._table.blockSignals(False)
         self._table.setVisible(bool(pairs))
         self._fit_height()
@@ -76,10 +78,9 @@ class ResultTable:
         self._table.setItem(row, COLOUR, colour)
         self._table.setItem(row, NAME, _text(segment.GetName()))
         volume = _number(entry.get("volume_ml"), "{:.2f}" if entry.get("point_mm") else "{:.0f}")
-        shares = entry.get("percent_of", {}).items()
-        volume.setToolTip("\n".join(_("{:.1f} % of the {}").format(s, name) for name, s in shares))
         self._table.setItem(row, VOLUME, volume)
         self._table.setItem(row, MEAN, _number(entry.get("mean_hu"), "{:.0f}"))
+        self._table.setItem(row, SHARE, _shares(entry.get("percent_of", {})))
         diameter = _number(entry.get("diameter_mm"), "{:.1f}")
         diameter.setToolTip(_("Longest diameter within a slice"))
         self._table.setItem(row, DIAMETER, diameter)
@@ -117,4 +118,14 @@ def _text(text: str) -> qt.QTableWidgetItem:
 def _number(value: float | None, form: str) -> qt.QTableWidgetItem:
     item = _text("–" if value is None else form.format(value))
     item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+    return item
+
+
+def _shares(percent_of: dict[str, float]) -> qt.QTableWidgetItem:
+    """Return such as ``left 4.3, right 8.7``, and in the tool tip the whole names."""
+    short = {name.removesuffix(" lung"): percent for name, percent in percent_of.items()}
+    item = _text(", ".join(f"{name} {percent:.1f}" for name, percent in short.items()) or "–")
+    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+    words = [_("{:.1f} % of the {}").format(share, name) for name, share in percent_of.items()]
+    item.setToolTip("\n".join(words))
     return item

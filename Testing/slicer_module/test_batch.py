@@ -81,6 +81,38 @@ def test_all_cts_of_the_scene(panel: PanelUnderTest, ct: Any, tmp_path: Path) ->
     assert statuses["chest"] in ("done", "empty")
 
 
+def test_the_share_of_each_lung_has_columns_and_older_tables_go_on(
+    panel: PanelUnderTest, tmp_path: Path
+) -> None:
+    from ISDMAESegmentationLib.batch import Batch, Item
+
+    results, ended = tmp_path / "results.csv", []
+    results.write_text(
+        "scan,status,segment,volume_ml,mean_hu,seconds,message\na,done,lesion,7.5,-600.0,2.0,\n",
+        encoding="utf-8",
+    )
+    lesion = {"name": "lesion", "volume_ml": 9.0, "mean_hu": -500.0}
+    shares = ({"left lung": 1.25, "right lung": 0.0}, {})
+    report = {
+        "status": "done",
+        "notices": [],
+        "segments": [{**lesion, "percent_of": share} for share in shares],
+    }
+    items = [
+        Item("b", lambda progress, heard, failed: heard(report)),
+        Item("c", lambda progress, heard, failed: 1 / 0),
+    ]
+    Batch(panel.panel.logic.client, items, results, lambda _: None, ended.append).start()
+    panel.wait(lambda: ended)
+    rows = rows_of(results)
+    assert [row["scan"] for row in rows] == ["a", "b", "b", "c"]
+    assert [row["percent_left_lung"] for row in rows] == ["", "1.25", "", ""]
+    assert [row["percent_right_lung"] for row in rows] == ["", "0.0", "", ""]
+    assert [row["volume_ml"] for row in rows] == ["7.5", "9.0", "9.0", ""]
+    assert rows[3]["status"] == "scan-failed"
+    assert "division" in rows[3]["message"]
+
+
 def test_cancel_stops_the_batch(panel: PanelUnderTest, long_ct: Any, tmp_path: Path) -> None:
     start(panel, SCENE, tmp_path)
     panel.wait(lambda: panel.panel.logic.client.pid)

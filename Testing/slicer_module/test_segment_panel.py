@@ -371,6 +371,34 @@ def test_a_report_of_an_older_version_is_shown(panel: PanelUnderTest, ct: Any) -
     assert facts == ["Model", "Model SHA-256", "Time"]
 
 
+def test_the_share_of_each_lung_is_shown_where_it_is_known(panel: PanelUnderTest, ct: Any) -> None:
+    from ISDMAESegmentationLib.scene_segmentation import stored_report
+
+    node, table = panel.segment(ct), panel.ui.resultTable
+    assert table.isColumnHidden(6)
+    report = stored_report(node)
+    report["segments"][1]["percent_of"] = {"left lung": 4.28, "right lung": 8.74}
+    report["segments"][0]["volume_ml"] = None  # as of a picture
+    node.SetAttribute("ISDMAE.report", json.dumps(report))
+    panel.panel.segment.refresh()
+    assert not table.isColumnHidden(6)
+    assert table.horizontalHeaderItem(6).text() == "% of lung"
+    assert [table.item(row, 6).text() for row in range(2)] == ["–", "left 4.3, right 8.7"]
+    assert table.item(1, 6).toolTip() == "4.3 % of the left lung\n8.7 % of the right lung"
+    assert table.item(0, 3).text() == "–"
+
+
+@pytest.mark.parametrize(("status", "begins"), [("done", "Done in 3.0 s. No"), ("empty", "No")])
+def test_lungs_without_a_lesion_are_no_failure(
+    panel: PanelUnderTest, ct: Any, status: str, begins: str
+) -> None:
+    notice = {"code": "x", "message": "No lesion was found.", "remedy": "Look all the same."}
+    report = {"status": status, "seconds": {"network": 3.0}, "notices": [notice], "segments": []}
+    panel.panel.segment._on_done(panel.segment(ct), report)
+    assert panel.status.startswith(begins)
+    assert panel.ui.statusLabel.toolTip == ""
+
+
 def test_a_result_that_cannot_be_shown_ends_the_run(
     panel: PanelUnderTest, ct: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
