@@ -190,6 +190,13 @@ def _predict(options: argparse.Namespace) -> int:
     if options.progress == "json":
         print_line({"event": "done", "report": report})
         return EXIT_DONE
+    model = report["model"]
+    if model["non_commercial"]:
+        log.warning(
+            "Note: The model '%s' is for non-commercial use only: %s.",
+            model["name"],
+            model["licence"],
+        )
     for notice in report["notices"]:
         log.warning("Note: %s %s", notice["message"], notice["remedy"])
     for segment in report["segments"]:
@@ -199,7 +206,12 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _size(segment: dict[str, Any]) -> str:
-    """Return such as ``2310 mL``, or of what lies at a point ``0.44 mL, 12.1 mm``."""
+    """Return such as ``2310 mL``, of a picture ``6.1 % of the picture``.
+
+    Of what lies at a point it is such as ``0.44 mL, 12.1 mm``.
+    """
+    if segment["volume_ml"] is None:
+        return f"{segment['percent_of_picture']:.1f} % of the picture"
     if segment["point_mm"] is None:
         return f"{segment['volume_ml']:.0f} mL"
     across = segment["diameter_mm"]

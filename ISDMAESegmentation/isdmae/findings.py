@@ -43,17 +43,24 @@ def _counts(labels: Array) -> Array:
     return counts
 
 
-def result_notices(labelmap: Volume, labels: tuple[Label, ...]) -> list[Notice]:
-    """Warn where a result (in LPS order) is empty or its sides contradict the axes."""
+def result_notices(
+    labelmap: Volume, labels: tuple[Label, ...], *, lung_ml: float | None = None
+) -> list[Notice]:
+    """Say where a result is empty or its sides are uncertain.
+
+    Parameters
+    ----------
+    labelmap : Volume
+        The result, in LPS order.
+    labels : tuple of Label
+        What its values mean.
+    lung_ml : float, optional
+        Of a model that looks within the lungs: how much of them there was to look in.
+    """
     if not labelmap.array.any():
-        return [
-            Notice(
-                "nothing-found",
-                "None of the model's structures was found.",
-                "Check that the scan shows the chest and is the right way up.",
-            )
-        ]
-    if not labelmap.is_hu:
+        return [_nothing_found(labels, lung_ml)]
+    sided = any(label.modifier in (LEFT, RIGHT) for label in labels)
+    if not labelmap.is_hu and sided:
         return [
             Notice(
                 "picture-sides",
@@ -79,3 +86,25 @@ def result_notices(labelmap: Volume, labels: tuple[Label, ...]) -> list[Notice]:
             )
         ]
     return []
+
+
+def _nothing_found(labels: tuple[Label, ...], lung_ml: float | None) -> Notice:
+    """Return what an empty result means: a healthy lung, or a scan that shows none."""
+    if lung_ml is None:
+        return Notice(
+            "nothing-found",
+            "None of the model's structures was found.",
+            "Check that the scan shows the chest and is the right way up.",
+        )
+    if lung_ml == 0:
+        return Notice(
+            "no-lungs-found",
+            "No lungs were found, so there was nothing to look in.",
+            "Check that the scan, or the chosen region of it, shows lungs and is the right way up.",
+        )
+    names = " or ".join(label.name for label in labels)
+    return Notice(
+        "nothing-in-lungs",
+        f"No {names} was found in {lung_ml:,.0f} mL of lung.",
+        "Look at the CT all the same: a model misses some.",
+    )

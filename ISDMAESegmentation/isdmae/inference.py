@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,13 @@ from .labels import LARGE_AIRWAYS, LUNGS, Label, numbered
 from .parts import bounding_box
 from .points import Point, longest_diameter_mm
 from .pointwise import label_points
-from .postprocess import CleaningCounts, clean_in_place, speck_slices, volumes_ml
+from .postprocess import (
+    CleaningCounts,
+    clean_in_place,
+    remove_aerated,
+    speck_slices,
+    volumes_ml,
+)
 from .region import Region
 from .slicewise import label_slices
 from .sliding import label_cubes
@@ -33,15 +39,18 @@ from .volume import Array, Volume, to_lps_order
 class Segmentation:
     """A result and how it came about.
 
-    ``labelmap`` is uint8 on the grid of the input; ``status`` is "empty" where nothing was found.
+    ``labelmap`` is uint8 on the grid of the input. ``status`` is "empty" where none of the
+    structures was found; lungs in which a model of lesions finds none are a result, "done".
     """
 
     labelmap: Volume
     labels: tuple[Label, ...]
     volumes_ml: dict[str, float]
+    """Of each label by name; empty for pictures, whose pixels have no known size."""
     shares: dict[str, dict[str, float]]
-    """Of a model that looks within another one, on a CT: for each label what share (0..1) of each
-    structure of the other one it takes, such as lesion of the left lung."""
+    """Of a model that looks within another one, on a whole CT: for each label what share (0..1) of
+    each structure of the other one it takes, such as lesion of the left lung. Of a region it is
+    empty: how large a lung is that reaches out of it is not known."""
     diameters_mm: dict[str, float]
     """Of points: the longest axial diameter of what was found at each."""
     status: str
@@ -203,12 +212,8 @@ class Predictor:
         )
         with watch("clean"):
             report("clean", 0.95)
-            counts = CleaningCounts()
-            if not points:
-                # What lies at a point is one part, and no speck, however small.
-                counts = clean_in_place(
-                    labels, turned, self.bundle.info.postprocess, slices=span.stop - span.start
-                )
+            # What lies at a point is one part, and no speck, however small.
+            counts = CleaningCounts() if points else self._clean(labels, turned, span)
         airways = _add_trachea(turned, labels, watcher) if trachea else []
         with watch("clean"):
             cleaned = turned.with_array(labels)
@@ -216,21 +221,24 @@ class Predictor:
                 # After the cleaning: a part of a lung in a small region is no speck.
                 inside = region.mask(turned)
                 cleaned = cleaned.with_array(np.where(inside, cleaned.array, 0).astype(np.uint8))
+                surroundings = None if surroundings is None else surroundings * inside
             back = np.ascontiguousarray(order.undo(cleaned.array))
             structures = self.bundle.info.labels
-            if points:
-                structures = numbered(structures[0], len(points))
+            structures = numbered(structures[0], len(points)) if points else structures
             structures = (*structures, LARGE_AIRWAYS) if trachea else structures
             shares: dict[str, dict[str, float]] = {}
-            if around is not None and surroundings is not None:
+            if around is not None and surroundings is not None and region is None:
                 shares = shares_of(
                     cleaned.array, surroundings, structures, around.bundle.info.labels
                 )
             diameters = longest_diameter_mm(cleaned.array, cleaned.spacing_mm) if points else {}
             box = bounding_box(cleaned.array)
             shown = cleaned.crop(box) if box else cleaned
-            volumes = volumes_ml(shown, structures)
-            of_result = at_points if points else result_notices(shown, structures)
+            volumes = volumes_ml(shown, structures) if volume.is_hu else {}
+            lung_ml = (
+                None if surroundings is None else np.count_nonzero(surroundings) * turned.voxel_ml
+            )
+            of_result = at_points if points else result_notices(shown, structures, lung_ml=lung_ml)
         if stop is not None and stop():
             raise Cancelled()
         report("clean", 1.0)
@@ -244,7 +252,7 @@ class Predictor:
                 for label in structures
                 if label.value in diameters
             },
-            status="done" if box else "empty",
+            status="done" if box or lung_ml else "empty",
             bundle=self.bundle,
             notices=(*notices, *left_out, *of_result, *airways),
             seconds={stage: round(spent, 3) for stage, spent in watch.seconds.items()},
@@ -307,8 +315,16 @@ class Predictor:
         """Return this model's cleaned labels of an LPS-ordered CT: uint8 (k, j, i)."""
         views, _ = usable_views(turned, self.bundle.info.preprocess, self.views)
         labels = self._label(turned, span, region, views, watcher)
-        clean_in_place(labels, turned, self.bundle.info.postprocess, slices=span.stop - span.start)
+        self._clean(labels, turned, span)
         return labels
+
+    def _clean(self, labels: Array, turned: Volume, span: slice) -> CleaningCounts:
+        """Apply the model's rules in place to the labels of the slices ``span``."""
+        rules = self.bundle.info.postprocess
+        counts = clean_in_place(labels, turned, rules, slices=span.stop - span.start)
+        if rules.least_hu is None or not turned.is_hu:
+            return counts
+        return replace(counts, aerated=remove_aerated(labels, turned, rules.least_hu))
 
     def _refuse_kind(self, volume: Volume) -> None:
         kind = "ct" if volume.is_hu else "picture"

@@ -196,13 +196,18 @@ def describe_segments(job: PredictJob, scan: Volume, result: Segmentation) -> li
 
     ``mean_hu`` is None without voxels or HU; ``percent_of`` says how much of the structures it was
     looked for in it takes; ``diameter_mm`` and ``point_mm`` are those of what lies at a point.
+    ``volume_ml`` is that of a CT. The pixels of a picture have no known size: ``area_px`` counts
+    them, and ``percent_of_picture`` says how much of the picture (a stack: of all of it) they are.
     """
     box = label_box(result.labelmap.array)
     labels, voxels = result.labelmap.array[box], scan.array[box]
     segments = []
     points: Sequence[Point | None] = job.points or [None] * len(result.labels)
     for label, point in zip(result.labels, points, strict=True):
-        mean = mean_hu(voxels[labels == label.value]) if scan.is_hu else None
+        inside = labels == label.value
+        mean = mean_hu(voxels[inside]) if scan.is_hu else None
+        area = None if scan.is_hu else int(np.count_nonzero(inside))
+        volume_ml = result.volumes_ml.get(label.name)
         diameter = result.diameters_mm.get(label.name)
         segments.append(
             {
@@ -211,7 +216,11 @@ def describe_segments(job: PredictJob, scan: Volume, result: Segmentation) -> li
                 "name": label.name,
                 "colour": list(label.colour),
                 "terminology": label.terminology(),
-                "volume_ml": round(result.volumes_ml[label.name], 3),
+                "volume_ml": None if volume_ml is None else round(volume_ml, 3),
+                "area_px": area,
+                "percent_of_picture": (
+                    None if area is None else round(100 * area / result.labelmap.array.size, 2)
+                ),
                 "mean_hu": mean,
                 "diameter_mm": None if diameter is None else round(diameter, 1),
                 "point_mm": to_plain(point),

@@ -31,18 +31,24 @@ class PostprocessConfig:
     fill_holes : bool
         Fill what a label encloses completely; in a single slice only what would be a speck, since
         a larger island there may be the dome of the diaphragm.
+    least_hu : float, optional
+        In a CT, a connected part whose median lies below this is removed: what holds as much air as
+        healthy lung is no lesion. A network that reads CTs as equalised pictures does not see that.
     """
 
     smallest_ml: float = 5.0
     thinnest_mm: float = 0.0
     smallest_share: float = 0.001
     fill_holes: bool = True
+    least_hu: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.smallest_ml < 1e4 or not 0 <= self.smallest_share <= 1:
             raise ValueError("smallest_ml or smallest_share is outside its range")
         if not 0 <= self.thinnest_mm <= 100:
             raise ValueError("thinnest_mm is outside its range, 0 to 100")
+        if self.least_hu is not None and not -1024 <= self.least_hu <= 3071:
+            raise ValueError("least_hu is outside its range, -1024 to 3071")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,8 @@ class CleaningCounts:
     """Specks taken away."""
     filled: int = 0
     """Holes filled."""
+    aerated: int = 0
+    """Parts that hold as much air as healthy lung, taken away."""
 
 
 def clean(
@@ -105,6 +113,43 @@ def clean_in_place(
     for value in np.unique(values[changed]):
         part[parts.voxels(changed & (values == value))] = value
     return CleaningCounts(moved=moved, removed=removed, filled=filled)
+
+
+def remove_aerated(labels: Array, ct: Volume, least_hu: float) -> int:
+    """Take away parts whose median is below a limit: what is full of air is no lesion.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        uint8 (k, j, i), changed in place.
+    ct : Volume
+        The CT in HU on the same grid.
+    least_hu : float
+        A 6-connected part of one label whose median lies below this is removed.
+
+    Returns
+    -------
+    int
+        How many voxels were removed.
+
+    Examples
+    --------
+    >>> labels = np.array([[[1, 1, 0, 1]]], np.uint8)
+    >>> remove_aerated(labels, Volume(array=np.array([[[-900, -880, 0, -600]]])), -750), labels
+    (2, array([[[0, 0, 0, 1]]], dtype=uint8))
+    """
+    box = bounding_box(labels)
+    if box is None:
+        return 0
+    part, hu = labels[box], ct.array[box]
+    parts = Parts.of(np.ascontiguousarray(part))
+    removed = 0
+    for number in np.flatnonzero(parts.values):
+        voxels = parts.voxels(np.arange(len(parts.values)) == number)
+        if np.median(hu[voxels]) < least_hu:
+            part[voxels] = 0
+            removed += len(voxels[0])
+    return removed
 
 
 def smallest_voxels(labelmap: Volume, config: PostprocessConfig, slices: int) -> float:

@@ -418,6 +418,44 @@ def test_a_picture_becomes_a_picture_of_labels(tmp_path: Path, tiny_bundle: Bund
     assert sitk.ReadImage(str(tmp_path / "labels.png")).GetSize() == (80, 60)
 
 
+def test_a_picture_has_no_millilitres(
+    tmp_path: Path,
+    tiny_bundle: Bundle,
+    small_phantom: Phantom,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    grey = np.interp(small_phantom.ct.array[16], (-1100, 100), (0, 255)).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(grey), str(tmp_path / "slice.png"))
+    report = tmp_path / "report.json"
+    assert predict(
+        tmp_path / "slice.png", tmp_path / "labels.png", tiny_bundle, "--report", str(report)
+    ) == 0  # fmt: skip
+    said = caplog.text
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "labels.png")))
+    assert labels.any()
+    for segment in json.loads(report.read_text(encoding="utf-8"))["segments"]:
+        assert segment["volume_ml"] is None
+        assert segment["area_px"] == np.count_nonzero(labels == segment["value"])
+        assert segment["percent_of_picture"] == round(100 * segment["area_px"] / labels.size, 2)
+        assert f"{segment['name']}: {segment['percent_of_picture']:.1f} % of the picture" in said
+    assert " mL" not in said
+
+
+@pytest.mark.parametrize("non_commercial", [True, False])
+def test_terms_that_forbid_commercial_use_are_said(
+    tmp_path: Path, tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture, non_commercial: bool
+) -> None:
+    info = tiny_bundle.folder / "model.json"
+    content = json.loads(info.read_text(encoding="utf-8"))
+    content |= {"non_commercial": non_commercial, "licence": "CC BY-NC 4.0"}
+    info.write_text(json.dumps(content), encoding="utf-8")
+    sitk.WriteImage(sitk.GetImageFromArray(np.eye(60, dtype=np.uint8)), str(tmp_path / "a.png"))
+    assert predict(tmp_path / "a.png", tmp_path / "b.png", tiny_bundle) == 0
+    words = "'tiny' is for non-commercial use only: CC BY-NC 4.0."
+    assert (words in caplog.text) == non_commercial
+
+
 def test_info_and_verify(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

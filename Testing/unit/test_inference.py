@@ -17,8 +17,8 @@ from isdmae.compute import Stopwatch, Watcher, is_out_of_memory
 from isdmae.device import DeviceChoice
 from isdmae.errors import Cancelled, InputError, ResourceError
 from isdmae.findings import result_notices
-from isdmae.inference import Predictor
-from isdmae.labels import LUNGS
+from isdmae.inference import Predictor, Segmentation
+from isdmae.labels import LUNGS, make_label
 from isdmae.networks.segmenter import Segmenter
 from isdmae.networks.unet import UNetConfig
 from isdmae.phantom import Phantom
@@ -278,6 +278,12 @@ def test_values_that_are_not_hu_are_refused_unless_forced(
     assert predictor.segment(scaled, force=True).labelmap.same_grid(small_phantom.ct)
 
 
+def test_only_a_model_of_sides_says_that_a_picture_has_none() -> None:
+    labels = Volume(array=np.ones((1, 8, 12), np.uint8), is_hu=False)
+    assert [notice.code for notice in result_notices(labels, LUNGS)] == ["picture-sides"]
+    assert result_notices(labels, (make_label("lesion", 1),)) == []
+
+
 def test_sides_against_the_axes_are_noticed() -> None:
     labels = np.zeros((4, 8, 12), np.uint8)
     labels[1:3, 2:6, 1:5], labels[1:3, 2:6, 7:11] = 2, 1
@@ -375,6 +381,86 @@ def test_a_model_may_look_within_another_one(
         )
     assert any(share > 0 for shares in result.shares.values() for share in shares.values())
     assert around.shares == {}
+
+
+BLOCK = (slice(2, 18), slice(8, 24), slice(8, 24))
+
+
+@pytest.fixture
+def lesions(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Predictor, Volume]:
+    """A model of lesions that finds whatever is bright, in "lungs" that are bright as well."""
+    monkeypatch.setenv("ISDMAE_MODELS", str(tiny_bundle.folder.parent))
+    inner = bundle_within(tmp_path / "inner", "tiny", postprocess={"least_hu": -750.0})
+    predictor = Predictor(inner.folder, device="cpu")
+    array = np.full((20, 32, 32), -1000, np.int16)
+    array[BLOCK] = 500
+    for one in (predictor, predictor._around):
+        assert one is not None
+        monkeypatch.setattr(one.network, "network", lambda given: lung_like(given.float()))
+    return predictor, Volume(array=array, spacing_mm=(1.5, 1.5, 2.0))
+
+
+def finds_nothing(channels: torch.Tensor) -> torch.Tensor:
+    return torch.cat([channels[:, :1] * 0 + 1, channels[:, :2] * 0], dim=1)
+
+
+def codes_of(result: Segmentation) -> set[str]:
+    return {notice.code for notice in result.notices} - {"small-extent"}
+
+
+def test_lungs_without_a_lesion_are_a_result_and_no_failure(
+    lesions: tuple[Predictor, Volume], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor, ct = lesions
+    monkeypatch.setattr(predictor.network, "network", finds_nothing)
+    result = predictor.segment(ct, force=True)
+    assert (result.status, codes_of(result)) == ("done", {"nothing-in-lungs"})
+    in_ml = 16 * 16 * 16 * ct.voxel_ml
+    assert f"was found in {in_ml:,.0f} mL of lung." in result.notices[-1].message
+    slab = Region(centre_mm=(24.0, 24.0, 20.0), size_mm=(100.0, 100.0, 10.0))
+    part = predictor.segment(ct, force=True, region=slab).notices[-1]
+    assert f"in {16 * 16 * 5 * ct.voxel_ml:,.0f} mL of lung" in part.message
+
+
+def test_a_scan_without_lungs_is_told_from_lungs_without_a_lesion(
+    lesions: tuple[Predictor, Volume], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor, ct = lesions
+    assert predictor._around is not None
+    monkeypatch.setattr(predictor._around.network, "network", finds_nothing)
+    result = predictor.segment(ct, force=True)
+    assert (result.status, codes_of(result)) == ("empty", {"no-lungs-found"})
+
+
+def test_in_a_slab_no_share_of_a_whole_lung_is_told(lesions: tuple[Predictor, Volume]) -> None:
+    predictor, ct = lesions
+    assert predictor.segment(ct, force=True).shares["left lung"] == {"left lung": 1.0}
+    slab = Region(centre_mm=(24.0, 24.0, 20.0), size_mm=(100.0, 100.0, 10.0))
+    result = predictor.segment(ct, force=True, region=slab)
+    assert result.labelmap.array.any()
+    assert result.shares == {}
+
+
+def test_what_is_full_of_air_is_no_lesion(
+    lesions: tuple[Predictor, Volume], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a CT; the same values as a picture are no HU."""
+    predictor, ct = lesions
+    assert predictor.segment(ct, force=True).cleaning.aerated == 0
+    aerated = ct.with_array(np.where(ct.array == 500, -800, -1000).astype(np.int16))
+    for one in (predictor, predictor._around):
+        assert one is not None
+        # Of the channels the first is the window from -500 - 600 HU: -800 HU are a quarter of it.
+        monkeypatch.setattr(one.network, "network", lambda given: lung_like(given.float() / 0.25))
+    result = predictor.segment(aerated, force=True)
+    assert codes_of(result) == {"nothing-in-lungs"}
+    assert result.cleaning.aerated == 16 * 16 * 16
+    monkeypatch.setattr(predictor.network, "network", lambda given: lung_like(given.float() + 1))
+    picture = predictor.segment(Volume(array=aerated.array[:1], is_hu=False))
+    assert picture.labelmap.array.any()
+    assert picture.volumes_ml == {}
 
 
 def test_a_model_within_itself_or_within_a_bound_one_is_refused(

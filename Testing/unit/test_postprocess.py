@@ -14,6 +14,7 @@ from isdmae.postprocess import (
     PostprocessConfig,
     clean,
     fewest_slices,
+    remove_aerated,
     smallest_voxels,
     volumes_ml,
 )
@@ -145,9 +146,23 @@ def test_the_box_holds_all() -> None:
     assert bounding_box(0 * two_blocks()) is None
 
 
+def test_parts_full_of_air_are_removed_whole_and_others_kept_whole() -> None:
+    labels, hu = two_blocks(), np.full((10, 20, 30), -900, np.int16)
+    labels[2:8, 4:16, 14:17] = 0  # the two blocks no longer touch
+    hu[labels == 1] = -600
+    hu[2:4, 4:16, 3:27] = -300  # a third of either block, such as vessels
+    expected = np.where(labels == 1, labels, 0)
+    ct = Volume(array=hu)
+    assert remove_aerated(labels, ct, -750) == 6 * 12 * 11
+    assert np.array_equal(labels, expected)
+    assert remove_aerated(labels, ct, -750) == 0
+    assert remove_aerated(0 * labels, ct, -750) == 0
+
+
 def test_rules_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="outside its range"):
-        PostprocessConfig(smallest_ml=-1)
+    for rules in ({"smallest_ml": -1}, {"least_hu": -2000.0}, {"least_hu": 1e9}):
+        with pytest.raises(ValueError, match="outside its range"):
+            PostprocessConfig(**rules)
 
 
 def check_against_voxels(labels: np.ndarray, rules: PostprocessConfig, *, is_hu: bool) -> None:
