@@ -9,7 +9,7 @@ import numpy as np
 from .checks import Notice
 from .compute import LoadedNetwork, Watcher
 from .errors import InputError
-from .points import Point, cut_crops, paste, structure_at
+from .points import Crops, Point, cut_crops, is_cut_off, on_scan, paste, structure_at
 from .slicewise import label_slices
 from .volume import Array, Volume
 
@@ -38,7 +38,7 @@ def label_points(
     numpy.ndarray
         The labels.
     list of Notice
-        The points at which nothing was found, or nothing new.
+        The points at which nothing was found, nothing new, or more than the network sees.
 
     Raises
     ------
@@ -52,6 +52,7 @@ def label_points(
             f"Give at most {MOST_POINTS} at once.",
         )
     cut = [cut_crops(turned, point, edge) for point in points]
+    seen = min(edge, network.info.preprocess.middle or edge)
     labels = np.zeros(turned.shape, dtype=np.uint8)
     notices = []
     for number, crops in enumerate(cut, start=1):
@@ -59,21 +60,42 @@ def label_points(
         stack = Volume(array=crops.pictures, is_hu=False)
         found = label_slices(stack, slice(0, len(crops.pictures)), network, part)
         with watcher.watch("follow through slices"):
-            structure = structure_at(crops, found, turned.spacing_mm)
-            if structure is None:
-                notices.append(
-                    Notice(
-                        "nothing-at-point",
-                        f"Nothing was found at point {number}.",
-                        "Place it nearer to the middle of the nodule.",
-                    )
-                )
-            elif not paste(labels, crops, structure, number):
-                notices.append(
-                    Notice(
-                        "point-repeated",
-                        f"Point {number} lies in a nodule that has a point already.",
-                        "Remove one of the two points.",
-                    )
-                )
+            notices += _place(labels, structure_at(crops, found), crops, seen, number)
     return labels, notices
+
+
+def _place(
+    labels: Array, structure: Array | None, crops: Crops, seen: int, number: int
+) -> list[Notice]:
+    """Write what was found at a point into the labels, and return what is to be said of it."""
+    if structure is None:
+        return [_nothing_at(number)]
+    box, mine = on_scan(structure, crops, labels.shape)
+    if not mine.any():
+        return [_nothing_at(number)]
+    if not paste(labels, box, mine, number):
+        return [
+            Notice(
+                "point-repeated",
+                f"Point {number} lies in a nodule that has a point already.",
+                "Remove one of the two points.",
+            )
+        ]
+    if is_cut_off(structure, crops, seen, len(labels)):
+        return [
+            Notice(
+                "nodule-at-edge",
+                f"What was found at point {number} is longer than a nodule, or reaches the end of "
+                f"what the model sees there ({seen * crops.spacing_mm[0]:.0f} mm across).",
+                "Do not use its size; look whether it took in a vessel or the chest wall.",
+            )
+        ]
+    return []
+
+
+def _nothing_at(number: int) -> Notice:
+    return Notice(
+        "nothing-at-point",
+        f"Nothing was found at point {number}.",
+        "Place it nearer to the middle of the nodule.",
+    )

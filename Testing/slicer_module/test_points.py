@@ -12,13 +12,14 @@ import pytest
 from isdmae.bundle import Bundle
 from panel_under_test import PanelUnderTest
 from slicer_harness.fixtures import slicer_app  # noqa: F401 - a fixture
-from tiny_model import MIDDLE, write_point_bundle
+from tiny_model import write_point_bundle
 
 
 @pytest.fixture
 def point_model(panel: PanelUnderTest, tiny_bundle: Bundle) -> Bundle:
-    """A model of points beside the tiny one."""
-    return write_point_bundle(tiny_bundle.folder.parent / "points")
+    """A model of points beside the tiny one; it sees 24 pixels of 0.7 mm."""
+    seen = {"picture_size": 16, "middle": 24}
+    return write_point_bundle(tiny_bundle.folder.parent / "points", preprocess=seen)
 
 
 def choose(panel: PanelUnderTest, model: str) -> None:
@@ -65,9 +66,9 @@ def found(node: Any, segment_id: str, ct: Any) -> np.ndarray:
 
 def column(ct: Any, k: int, j: int, i: int) -> np.ndarray:
     """What the model finds at a point: the middle of its crops, as far as they reach."""
-    reach, half = round(25 / ct.GetSpacing()[2]), MIDDLE // 2
+    reach, half = round(25 / ct.GetSpacing()[2]), int(12 * 0.7 / ct.GetSpacing()[0])
     expected = np.zeros(ct.GetImageData().GetDimensions()[::-1], bool)
-    expected[k - reach : k + reach + 1, j - half : j + half, i - half : i + half] = True
+    expected[k - reach : k + reach + 1, j - half : j + half + 1, i - half : i + half + 1] = True
     return expected
 
 

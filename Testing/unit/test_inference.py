@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -480,11 +481,16 @@ def lps_of(volume: Volume, k: int, j: int, i: int) -> tuple[float, float, float]
     return float(x), float(y), float(z)
 
 
+def with_pixels_as_of_lidc(volume: Volume) -> Volume:
+    """The same voxels, small enough for a model of points to see them as they are."""
+    return replace(volume, spacing_mm=(0.9, 0.9, volume.spacing_mm[2]))
+
+
 def test_each_point_gets_a_label_of_its_own_on_the_grid_of_the_ct(
     tmp_path: Path, small_phantom: Phantom
 ) -> None:
     predictor = Predictor(write_point_bundle(tmp_path / "points").folder, device="cpu")
-    turned = small_phantom.ct
+    turned = with_pixels_as_of_lidc(small_phantom.ct)
     # The same patient with axes (j, -k, i): what is found does not depend on how voxels are stored.
     array = np.ascontiguousarray(turned.array.transpose(2, 0, 1)[:, ::-1])
     other = Volume(
@@ -507,11 +513,15 @@ def test_each_point_gets_a_label_of_its_own_on_the_grid_of_the_ct(
     assert np.array_equal(result.labelmap.array, expected)
     assert [label.name for label in result.labels] == ["nodule 1", "nodule 2"]
     assert result.volumes_ml["nodule 1"] == pytest.approx((expected == 1).sum() * turned.voxel_ml)
-    across = float(np.hypot(MIDDLE * 3.5, (MIDDLE - 1) * 3.5))
+    across = float(np.hypot(MIDDLE * 0.9, (MIDDLE - 1) * 0.9))
     assert result.diameters_mm == {
         "nodule 1": pytest.approx(across), "nodule 2": pytest.approx(across)
     }  # fmt: skip
-    assert [notice.code for notice in result.notices] == ["thick-slices"]
+    # This network takes all that it sees.
+    codes = ["thick-slices", "nodule-at-edge", "nodule-at-edge"]
+    assert [notice.code for notice in result.notices] == codes
+    assert "point 2 " in result.notices[2].message
+    assert "7 mm across" in result.notices[2].message
     assert seen == sorted(seen)
 
     again = predictor.segment(other, points=points)
@@ -519,13 +529,26 @@ def test_each_point_gets_a_label_of_its_own_on_the_grid_of_the_ct(
     assert np.array_equal(again.labelmap.array, expected.transpose(2, 0, 1)[:, ::-1])
 
 
+def test_what_a_network_of_points_sees_is_as_large_on_coarse_pixels(
+    tmp_path: Path, small_phantom: Phantom
+) -> None:
+    ct = small_phantom.ct  # of 3.5 mm
+    bundle = write_point_bundle(tmp_path / "points", preprocess={"picture_size": 16, "middle": 24})
+    result = Predictor(bundle.folder, device="cpu").segment(ct, points=[lps_of(ct, 20, 40, 30)])
+    expected = np.zeros(ct.shape, np.uint8)
+    expected[17:24, 38:43, 28:33] = 1  # 24 pixels of 0.7 mm
+    assert np.array_equal(result.labelmap.array, expected)
+    assert "17 mm across" in result.notices[-1].message
+
+
 def test_points_that_find_nothing_new_are_named(tmp_path: Path, small_phantom: Phantom) -> None:
-    ct = small_phantom.ct
+    ct = with_pixels_as_of_lidc(small_phantom.ct)
     points = [lps_of(ct, 20, 40, 30), lps_of(ct, 20, 41, 31)]
     finds = Predictor(write_point_bundle(tmp_path / "finds").folder, device="cpu")
     result = finds.segment(ct, points=points)
-    assert [notice.code for notice in result.notices] == ["thick-slices", "point-repeated"]
-    assert result.notices[1].message.startswith("Point 2 ")
+    codes = ["thick-slices", "nodule-at-edge", "point-repeated"]
+    assert [notice.code for notice in result.notices] == codes
+    assert result.notices[2].message.startswith("Point 2 ")
     assert result.volumes_ml["nodule 2"] == 0
     assert list(result.diameters_mm) == ["nodule 1"]
     blind = Predictor(write_point_bundle(tmp_path / "blind", finds=False).folder, device="cpu")
