@@ -107,6 +107,55 @@ def test_what_cannot_be_unpacked_is_said(tmp_path: Path) -> None:
     assert refused.value.code == "bad-cache"
 
 
+@pytest.mark.parametrize(
+    "key", [4, -3, slice(None), slice(2, 5), [1, 4], (slice(None), slice(9, 10))]
+)
+def test_a_flipped_bit_is_found_and_its_slice_is_named(
+    tmp_path: Path, volume: np.ndarray, key: object
+) -> None:
+    path = tmp_path / "scan" / "a.b2nd"
+    path.parent.mkdir()
+    save_array(path, volume)
+    data = bytearray(path.read_bytes())
+    packed = cache._opened(path).array.schunk.get_chunk(4)
+    data[data.index(packed) + len(packed) - 1] ^= 16
+    path.write_bytes(data)
+    stored = open_array(path)
+    assert np.array_equal(stored[3], volume[3])
+    with pytest.raises(InputError, match=r"scan.a\.b2nd .* slice 4 does not match its checksum"):
+        stored[key]
+
+
+def test_a_flipped_bit_anywhere_changes_nothing_in_silence(
+    tmp_path: Path, volume: np.ndarray
+) -> None:
+    random = np.random.default_rng(0)
+    volume = volume + random.integers(0, 9, volume.shape, np.int16)
+    save_array(tmp_path / "a.b2nd", volume)
+    whole = (tmp_path / "a.b2nd").read_bytes()
+    refused = 0
+    for number in range(60):
+        data = bytearray(whole)
+        data[int(random.integers(len(data)))] ^= 1 << int(random.integers(8))
+        path = tmp_path / f"{number}.b2nd"
+        path.write_bytes(data)
+        try:
+            assert np.array_equal(np.asarray(open_array(path)), volume)
+        except InputError:
+            refused += 1
+    assert refused > 40
+
+
+def test_arrays_without_checksums_are_read(
+    tmp_path: Path, volume: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "CHECKSUMS", "other")
+    save_array(tmp_path / "a.b2nd", volume)
+    monkeypatch.undo()
+    assert cache._opened(tmp_path / "a.b2nd").checksums == []
+    assert np.array_equal(open_array(tmp_path / "a.b2nd")[2], volume[2])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
 def test_a_cache_of_many_scans_keeps_few_files_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,9 @@
 A file is a Blosc2 array (``.b2nd``); arrays of older caches (``.npy``) open as before. Every slice
 is a chunk of its own, because slices and cubes are both cut from whole slices; its blocks of
 64 x 64 cost cubes nothing and halve what coronal and sagittal planes decompress. LZ4 behind a bit
-shuffle makes CTs 2.7 times smaller: see `Testing/benchmarks/cache_read.py`.
+shuffle makes CTs 2.7 times smaller: see `Testing/benchmarks/cache_read.py`. Each slice has a CRC-32
+of its compressed bytes, checked when a process first reads it from an open file; arrays without
+one, of older caches, are read as they are.
 
 Blosc2 takes half a second to import, so that happens with the first array.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +30,8 @@ from isdmae.volume import Array
 SUFFIX = ".b2nd"
 BLOCK = 64
 """Edge in pixels of what is compressed by itself."""
+CHECKSUMS = "crc32"
+"""Of the slices, among the metadata of a file."""
 MOST_OPEN = 64
 """Arrays that a process keeps open; each holds a file descriptor."""
 
@@ -53,9 +58,10 @@ class CachedArray:
     def __getitem__(self, key: Any) -> Array:
         if isinstance(key, (np.ndarray, list)):
             return self.take(np.asarray(key))
-        stored = _opened(self.path)
+        file = _opened(self.path)
         try:
-            result: Array = stored[int(key) if isinstance(key, np.integer) else key]
+            file.check(key[0] if isinstance(key, tuple) else key)
+            result: Array = file.array[int(key) if isinstance(key, np.integer) else key]
         except RuntimeError as error:
             raise _bad_cache(self.path, error) from error
         return result
@@ -100,7 +106,7 @@ def open_array(path: Path) -> Array | CachedArray:
         if path.suffix != SUFFIX:
             mapped: Array = np.load(path, mmap_mode="r")
             return mapped
-        stored = _opened(path.resolve())
+        stored = _opened(path.resolve()).array
     except (OSError, ValueError, RuntimeError) as error:
         raise _bad_cache(path, error) from error
     return CachedArray(path.resolve(), stored.shape, np.dtype(stored.dtype))
@@ -131,7 +137,7 @@ def save_array(path: Path, array: Array) -> None:
     _, height, width = array.shape
     _opened.cache_clear()  # Windows replaces no file that is open
     with atomic_path(path, overwrite=True) as temporary:
-        blosc2.asarray(
+        stored = blosc2.asarray(
             np.ascontiguousarray(array),
             urlpath=os.fspath(temporary),
             mode="w",
@@ -144,12 +150,42 @@ def save_array(path: Path, array: Array) -> None:
                 "nthreads": 1,
             },
         )
+        stored.schunk.vlmeta[CHECKSUMS] = [_checksum(stored, k) for k in range(len(array))]
+
+
+@dataclass(frozen=True)
+class _OpenFile:
+    """An open array, what its slices must be, and which of them were found to be so."""
+
+    path: Path
+    array: Any
+    checksums: list[int]
+    whole: npt.NDArray[np.bool_]
+
+    def check(self, key: Any) -> None:
+        """Raise InputError where a slice that ``key`` chooses is not what was written."""
+        if not self.checksums:
+            return
+        for k in np.atleast_1d(np.arange(len(self.whole))[key]):
+            if not self.whole[k]:
+                if _checksum(self.array, int(k)) != self.checksums[k]:
+                    raise _bad_cache(self.path, f"slice {k} does not match its checksum")
+                self.whole[k] = True
+
+
+def _checksum(stored: Any, k: int) -> int:
+    """Return the CRC-32 of slice ``k`` as it lies in the file, and of shape and type."""
+    kind = f"{tuple(stored.shape)} {np.dtype(stored.dtype).str}"
+    return zlib.crc32(stored.schunk.get_chunk(k), zlib.crc32(kind.encode()))
 
 
 @lru_cache(maxsize=MOST_OPEN)
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> _OpenFile:
     # One thread: the loaders of a run are processes, one for each core that it may use.
-    return _blosc2().open(os.fspath(path), mode="r", mmap_mode="r", dparams={"nthreads": 1})
+    array = _blosc2().open(os.fspath(path), mode="r", mmap_mode="r", dparams={"nthreads": 1})
+    metadata = dict(array.schunk.vlmeta.getall())
+    checksums = list(metadata.get(CHECKSUMS, []))
+    return _OpenFile(path, array, checksums, np.zeros(array.shape[0], bool))
 
 
 def _blosc2() -> Any:
