@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from isdmae_train import loop
+from isdmae_train import distributed, loop
 from isdmae_train.config.runs import LoopConfig
 
 
@@ -79,6 +80,26 @@ def test_losses_are_scaled_for_half_precision_and_a_step_with_overflow_is_left_o
     descent.add(descent.model(torch.ones(4, 3)).square().mean())
     descent.step(2)
     assert not torch.equal(network[0].weight, before)
+
+
+def test_processes_of_a_machine_share_its_processors_and_wait_ten_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, groups = [], []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(loop, "available_threads", lambda: 16)
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda kind, **options: groups.append(options)
+    )
+    loop.start(settings(device="cpu"))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    for count in ("3", "64"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", count)
+        loop.start(settings(device="cpu"))
+    assert threads == [16, 5, 1]
+    assert groups == [{"timeout": timedelta(minutes=10)}] * 2
+    distributed.join(torch.device("cpu"))
+    assert groups[-1]["timeout"] >= timedelta(hours=1), "an evaluation waits for its slowest share"
 
 
 def broken_gradient(descent: loop.Descent) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -23,16 +24,22 @@ from torch.nn.parallel import DistributedDataParallel
 
 from isdmae.errors import InputError
 
+SLOWEST_SHARE = timedelta(hours=6)
+"""An evaluation waits once, at its end, for the process whose scans take longest."""
+SLOWEST_STEP = timedelta(minutes=10)
+"""A training waits at every step."""
+
 
 def started_by_torchrun() -> bool:
     """Whether this process is one of a group that torchrun has started."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def join(device: torch.device) -> torch.device:
+def join(device: torch.device, patience: timedelta = SLOWEST_SHARE) -> torch.device:
     """Join the group where torchrun has started one; returns this process's device.
 
-    NCCL joins GPUs, one for each process of a machine; Gloo joins processors.
+    NCCL joins GPUs, one for each process of a machine; Gloo joins processors. A process that waits
+    for the others longer than ``patience`` ends with an error, and with it all.
     """
     if not started_by_torchrun():
         return device
@@ -41,8 +48,13 @@ def join(device: torch.device) -> torch.device:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience)
     return device
+
+
+def on_this_machine() -> int:
+    """Return the number of processes of the group on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if started_by_torchrun() else 1
 
 
 def leave() -> None:

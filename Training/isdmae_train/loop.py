@@ -54,11 +54,11 @@ def start(config: LoopConfig) -> tuple[torch.device, torch.dtype]:
     """Choose device and compute type, and seed everything that is not drawn from (seed, step).
 
     Half precision is bfloat16 where the hardware has it, else float16 on a GPU, never on a CPU.
-    Under torchrun the process joins its group.
+    Under torchrun the process joins its group, and those of a machine share its processors.
     """
     torch.manual_seed(config.seed)
-    torch.set_num_threads(available_threads())
-    device = distributed.join(choose_device(config.device).device)
+    torch.set_num_threads(max(1, available_threads() // distributed.on_this_machine()))
+    device = distributed.join(choose_device(config.device).device, distributed.SLOWEST_STEP)
     if not config.bf16:
         return device, torch.float32
     if has_bf16(device):
