@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -51,6 +52,9 @@ def make_recipe(folder: Path) -> Path:
         "budget": "one",
         "budgets": {"one": {"pretrain_steps": 1, "finetune_steps": 1, "folds": 2, "run_folds": 1}},
         "recipes": {"none": {}},
+        # Of 576 pixels; the lesions have 45 and more.
+        "postprocess": {"smallest_ml": 0.0, "smallest_share": 0.05, "fill_holes": False},
+        "tolerance_mm": 3.0,
     }  # fmt: skip
     (folder / "prepare.yaml").write_text(yaml.safe_dump(recipe["prepare"]))
     assert cli.main(["prepare", "--recipe", str(folder / "prepare.yaml")]) == 0
@@ -62,6 +66,11 @@ def make_recipe(folder: Path) -> Path:
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def scores(folder: Path) -> list[dict[str, str]]:
+    with (folder / "scores" / "patients.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_the_same_pictures_folds_and_rules(tmp_path: Path) -> None:
@@ -93,6 +102,27 @@ def test_the_same_pictures_folds_and_rules(tmp_path: Path) -> None:
     slices = next(line for line in done.stderr.splitlines() if "| lesion | slice |" in line)
     assert "nnU-Net v2 | 0.875" in slices, "seven of eight pictures are right, one is missed"
     assert "| 1 | 0 | 8 | 4 | 2 |" in slices
+
+    changed = results / "fold_1" / "validation" / f"{splits[1]['val'][0]}.png"
+    right = sitk.GetArrayFromImage(sitk.ReadImage(str(changed)))
+    moved = np.roll(right, 3, axis=1)
+    moved[-4:, -4:] = 1
+    write(changed, moved)
+    before = scores(tmp_path)
+    assert run(*command).returncode == 0
+    after = scores(tmp_path)
+    assert [row["nsd"] for row in after] == [row["nsd"] for row in before], (
+        "three pixels are no error here, and a speck is taken out, as of the models here"
+    )
+    assert [row["dice"] for row in after] != [row["dice"] for row in before]
+
+    write(changed, right[:-1])
+    assert "has 24 x 23 pixels, its truth 24 x 24" in run(*command).stderr
+    changed.unlink()
+    missing = run(*command)
+    assert missing.returncode == 1
+    assert f"{changed.name} does not exist" in missing.stderr
+    assert "Traceback" not in missing.stderr
 
     shutil.rmtree(results / "fold_1")
     assert "fold 1 is not predicted yet" in run(*command).stderr

@@ -10,7 +10,9 @@
 
 nnU-Net is no dependency of the project; the commands are those of its version 2.8.1. It learns from
 the pictures alone: the CTs that a recipe has beside them are not exported. What it predicts of a
-fold after its training (``fold_N/validation``) is scored.
+fold after its training (``fold_N/validation``) is cleaned by the recipe's ``postprocess``, picture
+by picture, with the function that cleans what the models here find, and scored with the recipe's
+tolerance.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ import SimpleITK as sitk
 
 from isdmae import io
 from isdmae.errors import InputError
+from isdmae.postprocess import clean
+from isdmae.volume import Array
 from isdmae_train.cases import Case, cases_of
 from isdmae_train.compare_plan import folds_of, load_comparison
 from isdmae_train.compare_table import (
@@ -97,23 +101,46 @@ def _write(path: Path, array: np.ndarray) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(array.astype(np.uint8)), str(path))
 
 
-def scores_of(case: Case, folder: Path, labels: tuple[str, ...]) -> Iterator[Score]:
-    """Score a case's predictions as `isdmae_train.evaluate` scores those of a model here."""
-    found = [
-        sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"{name}.png")))
-        for name in names_of(case)
-    ]
-    masks = case.truth()
-    for value, label in enumerate(labels, start=1):
+def cleaned(path: Path, shape: tuple[int, ...], config: CompareConfig) -> Array:
+    """Read a predicted picture and clean it as those of the models here are: uint8 (H, W).
+
+    Raises
+    ------
+    InputError
+        Where it is absent, or has another size than its truth, (H, W).
+    """
+    labels = io.read(path).volume
+    if labels.shape[1:] != shape:
+        raise InputError(
+            "size-differs",
+            f"{path} has {labels.shape[2]} x {labels.shape[1]} pixels, its truth "
+            f"{shape[1]} x {shape[0]}.",
+            "Predict the pictures that `export` wrote.",
+        )
+    return clean(labels, config.postprocess)[0].array[0]
+
+
+def scores_of(case: Case, folder: Path, config: CompareConfig) -> Iterator[Score]:
+    """Clean and score a case's predictions as `isdmae_train.evaluate` does those of a model here.
+
+    Raises
+    ------
+    InputError
+        Where a picture is not predicted, or at another size.
+    """
+    masks, tolerance = case.truth(), config.tolerance_mm
+    shape = next(iter(masks.values())).shape[1:]
+    found = [cleaned(folder / f"{name}.png", shape, config) for name in names_of(case)]
+    for value, label in enumerate(config.labels, start=1):
         pairs = [(one == value, masks[label][k]) for k, one in enumerate(found)]
         for (here, there), path in zip(pairs, case.paths, strict=True):
             empty = not (here.any() or there.any())
-            values = score_masks(here, there, spacing=(1.0, 1.0), tolerance=2.0)
+            values = score_masks(here, there, spacing=(1.0, 1.0), tolerance=tolerance)
             title = f"{case.name}/{Path(path).name}" if case.in_stack else case.name
             yield make_score(case.patient, title, label, "slice", "px", values, empty=empty)
         if case.in_stack:
             here, there = (np.stack(masks) for masks in zip(*pairs, strict=True))
-            values = score_masks(here, there, spacing=(1.0, 1.0, 1.0), tolerance=2.0)
+            values = score_masks(here, there, spacing=(1.0, 1.0, 1.0), tolerance=tolerance)
             empty = not (here.any() or there.any())
             yield make_score(case.patient, case.name, label, "case", "px", values, empty=empty)
 
@@ -128,7 +155,7 @@ def score(config: CompareConfig, results: Path, out: Path, beside: Path | None) 
             log.info("fold %s is not predicted yet: %s", fold.name, folder)
             continue
         mine = [case for case in cases if case.patient in fold.patients]
-        scores = [one for case in mine for one in scores_of(case, folder, config.labels)]
+        scores = [one for case in mine for one in scores_of(case, folder, config)]
         parts.append(
             PartResult(
                 recipe=NAME, fold=fold.name, seed=0, share=1.0, patients=tuple(by_patient(scores))
