@@ -24,6 +24,7 @@ from isdmae_train.compare_plan import load_comparison, parts_of
 from isdmae_train.config.compare import CompareConfig, CompareOptions, CompareRecipe
 from isdmae_train.config.recipes import RECIPES, load_recipe
 from isdmae_train.data import ManifestEntry, read_manifest
+from isdmae_train.shapes import network_shape
 
 TINY = ((16, 16, 16), (0, 1, 1))
 PATIENTS = 4
@@ -368,7 +369,9 @@ def test_each_budget_of_a_published_comparison_is_valid(
         steps = {part.finetune.loop.steps for part in parts if not part.recipe.endswith("-long")}
         assert steps == {few.finetune_steps}
         for part in parts:
+            network_shape(part.finetune)  # its slices or cubes fit
             if part.pretrain is not None:
+                network_shape(part.pretrain)
                 assert part.pretrain.spatial_dims == part.finetune.spatial_dims
                 assert part.pretrain.encoder == part.finetune.encoder
                 assert part.pretrain.size == part.finetune.size

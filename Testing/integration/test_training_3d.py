@@ -23,6 +23,8 @@ from isdmae.phantom import Phantom, PhantomConfig, make_phantom
 from isdmae.preprocess import PreprocessConfig
 from isdmae.volume import Volume
 from isdmae_train import cli
+from isdmae_train.compare_plan import merged_plain
+from isdmae_train.config.recipes import RECIPES
 from isdmae_train.finetune import known_slices
 from tiny_model import tiny_info
 
@@ -186,6 +188,23 @@ def test_pre_training_in_3d_then_fine_tuning_with_a_tenth_of_the_labels(
     )  # fmt: skip
     assert cli.main(["finetune", "--recipe", str(fine)]) == 0
     assert np.isfinite(losses(tmp_path / "fine" / "run")).all()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(RECIPES.glob("pretrain/*.yaml")), ids=lambda path: path.stem
+)
+def test_every_published_pre_training_runs_in_3d(
+    cache: Path, tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"widths": (16, 16, 16, 16, 32, 32), "decoder": (16,) * 5, "blocks": (0, 0, 1, 1, 1, 1)}
+    monkeypatch.setitem(unet.PRESETS["bottleneck"], "B", small)
+    ours = yaml.safe_load(recipe(tmp_path, cache, 2).read_text())
+    ours["preprocess"]["roi_size"] = [32, 32, 64]  # the authors' network halves five times
+    plain = merged_plain(yaml.safe_load(path.read_text()), ours)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(plain))
+    assert cli.main(["pretrain", "--recipe", str(tmp_path / "recipe.yaml")]) == 0
+    assert len(losses(tmp_path / "run")) >= 1
+    assert np.isfinite(losses(tmp_path / "run")).all()
 
 
 @pytest.mark.parametrize("changes", [{"spatial_dims": 2}, {"encoder": "mednext"}])

@@ -37,6 +37,15 @@ def test_sizes_that_the_network_cannot_halve_are_refused(
     assert refused.value.code == "bad-size"
 
 
+def test_one_voxel_in_the_depth_is_not_enough_for_an_instance_norm() -> None:
+    changes: dict[str, Any] = {"spatial_dims": 3, "encoder": "bottleneck"}
+    with pytest.raises(InputError, match="is 32 x 32 x 32, of which one voxel is left"):
+        network_shape(FinetuneConfig(preprocess=PreprocessConfig(roi_size=(32,) * 3), **changes))
+    assert network_shape(
+        FinetuneConfig(preprocess=PreprocessConfig(roi_size=(32, 32, 64)), **changes)
+    )
+
+
 def test_coarse_slices_must_fit_too() -> None:
     data = DataConfig(size=240)
     assert network_shape(FinetuneConfig(data=data)).stride == 16

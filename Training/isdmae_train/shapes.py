@@ -14,8 +14,8 @@ def network_shape(config: PretrainConfig | FinetuneConfig) -> UNetConfig:
     Raises
     ------
     InputError
-        ``bad-size`` where its slices or cubes do not fit the network, or are smaller than the
-        window of SSIM.
+        ``bad-size`` where its slices or cubes do not fit the network, are nothing but one voxel
+        in its depth, or are smaller than the window of SSIM.
 
     Examples
     --------
@@ -40,6 +40,13 @@ def network_shape(config: PretrainConfig | FinetuneConfig) -> UNetConfig:
             f"{name} is {_written(edges)}; for this network{reason} it must be multiples of "
             f"{unit}.",
             f"Choose another {name}, or a network that halves less often.",
+        )
+    if shape.norm == "instance" and all(edge == shape.stride for edge in edges):
+        raise InputError(
+            "bad-size",
+            f"{name} is {_written(edges)}, of which one voxel is left where this network is "
+            "deepest; an instance norm needs two.",
+            f"Choose a larger {name}, or a network that halves less often.",
         )
     window = config.ssim_window if isinstance(config, PretrainConfig) and config.ssim_weight else 0
     if min(edges) < window:
