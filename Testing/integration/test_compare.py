@@ -177,6 +177,19 @@ def test_later_entries_win_and_what_the_comparison_fixes_cannot_be_changed(
     } == {"none"}
 
 
+def test_a_share_of_the_labels_is_the_same_for_all_seeds_or_drawn_by_each(
+    data: Path, tmp_path: Path, entries: list[ManifestEntry]
+) -> None:
+    smoke = {"pretrain_steps": 2, "finetune_steps": 3, "folds": 2, "run_folds": 1, "seeds": [1, 2],
+             "shares": [0.5, 1.0], "recipes": ["none"]}  # fmt: skip
+    for by_seed, expected in ((False, [0, 0, 0, 0]), (True, [1, 0, 2, 0])):
+        budgets = {"smoke": {**smoke, "labels_by_seed": by_seed}}
+        path = recipe(data, tmp_path / "a", budgets=budgets)
+        parts = parts_of(load_comparison(CompareOptions(recipe=path)), entries)
+        assert [part.finetune.data.label_seed for part in parts] == expected
+        assert [part.share for part in parts] == [0.5, 1.0, 0.5, 1.0]
+
+
 def test_interrupted_anywhere_and_resumed_it_writes_the_same_table(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +382,9 @@ def test_each_budget_of_a_published_comparison_is_valid(
         steps = {part.finetune.loop.steps for part in parts if not part.recipe.endswith("-long")}
         assert steps == {few.finetune_steps}
         for part in parts:
+            if budget.startswith("gpu"):
+                assert part.finetune.loop.workers >= 8, "a GPU does not wait for its loaders"
+                assert part.finetune.data.augment.on_device
             network_shape(part.finetune)  # its slices or cubes fit
             if part.pretrain is not None:
                 network_shape(part.pretrain)

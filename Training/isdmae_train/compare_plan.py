@@ -218,6 +218,8 @@ def _finetune(
     }
     if share < 1:
         data["label_share"] = share
+        if budget.labels_by_seed:
+            data["label_seed"] = seed
     run: dict[str, Any] = {
         "out": str(out / "finetune"),
         "labels": list(config.labels),

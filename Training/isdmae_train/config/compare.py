@@ -47,6 +47,9 @@ class CompareBudget:
     """Of fine-tuning. A pre-training is shared by all seeds of its fold."""
     shares: tuple[float, ...] = (1.0,)
     """Shares of the labels to fine-tune with."""
+    labels_by_seed: bool = False
+    """Draw a share anew for each seed, so that the mean over the seeds hangs on no single draw and
+    their spread shows it; else all seeds learn from the same labels."""
     recipes: tuple[str, ...] = ()
     """Run only these of the comparison's recipes; empty: all."""
     common: dict[str, Any] = field(default_factory=dict)
