@@ -207,17 +207,20 @@ def write_results(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
     temporary.replace(path)
 
 
-def scene_items(client: WorkerClient, model: str, device: str) -> list[Item]:
+def scene_items(client: WorkerClient, model: str, device: str, trachea: bool = False) -> list[Item]:
     """Return an item for every CT of the scene; each gets a segmentation of its own."""
     return [
-        _scene_item(client, volume.GetID(), volume.GetName(), model, device)
+        _scene_item(client, volume.GetID(), volume.GetName(), model, device, trachea)
         for volume in scene_cts()
     ]
 
 
-def _scene_item(client: WorkerClient, node_id: str, name: str, model: str, device: str) -> Item:
+def _scene_item(
+    client: WorkerClient, node_id: str, name: str, model: str, device: str, trachea: bool
+) -> Item:
     def begin(progress: Progress, heard: Heard, failed: Failed) -> None:
-        request = RunRequest(slicer.mrmlScene.GetNodeByID(node_id), model, device)
+        ct = slicer.mrmlScene.GetNodeByID(node_id)
+        request = RunRequest(ct, model, device, trachea=trachea)
         listener = RunListener(
             progress=lambda stage, share, left: progress(share),
             done=lambda node, report: heard(report),
@@ -229,7 +232,12 @@ def _scene_item(client: WorkerClient, node_id: str, name: str, model: str, devic
 
 
 def folder_items(
-    client: WorkerClient, source: Path, target: Path, model: str, device: str
+    client: WorkerClient,
+    source: Path,
+    target: Path,
+    model: str,
+    device: str,
+    trachea: bool = False,
 ) -> list[Item]:
     """Return an item for every scan in ``source``; each gets ``<name>.seg.nrrd`` in ``target``.
 
@@ -243,7 +251,7 @@ def folder_items(
         if scan and not path.name.startswith(".") and path != target and not output.exists():
             if path.name.lower().endswith(".seg.nrrd"):
                 continue
-            items.append(_folder_item(client, path, output, model, device))
+            items.append(_folder_item(client, path, output, model, device, trachea))
     return items
 
 
@@ -255,8 +263,17 @@ def _stem(path: Path) -> str:
     return name
 
 
-def _folder_item(client: WorkerClient, path: Path, output: Path, model: str, device: str) -> Item:
-    job = {"input": str(path), "outputs": [str(output)], "model": locate(model), "device": device}
+def _folder_item(
+    client: WorkerClient, path: Path, output: Path, model: str, device: str, trachea: bool
+) -> Item:
+    job: dict[str, Any] = {
+        "input": str(path),
+        "outputs": [str(output)],
+        "model": locate(model),
+        "device": device,
+    }
+    if trachea:
+        job["trachea"] = True
 
     def begin(progress: Progress, heard: Heard, failed: Failed) -> None:
         listener = Listener(

@@ -114,14 +114,15 @@ class BatchPanel:
 
     def _make_batch(self) -> Batch:
         model, device = self._parameters.model, self._parameters.device
+        trachea = self._parameters.trachea and models.finds_lungs(model)
         target = Path(self._ui.batchOutputEdit.currentPath)
         try:
             target.mkdir(parents=True, exist_ok=True)
             if self._ui.batchSourceCombo.currentIndex == FOLDER:
                 source = Path(self._ui.batchInputEdit.currentPath)
-                items = folder_items(self._logic.client, source, target, model, device)
+                items = folder_items(self._logic.client, source, target, model, device, trachea)
             else:
-                items = scene_items(self._logic.client, model, device)
+                items = scene_items(self._logic.client, model, device, trachea)
         except OSError as error:
             raise refuse(
                 "bad-folder",

@@ -25,6 +25,7 @@ SETTING = "ISDMAESegmentation/ModelsFolder"
 INFO_NAME = "model.json"
 BUNDLE_FILES = (INFO_NAME, "model.safetensors", "README.md")
 LARGEST_INFO_BYTES = 1_000_000
+LUNGS = ["left lung", "right lung"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Model:
     """The best known accuracy in one phrase, or an empty text."""
     needs_points: bool
     """Whether it finds what lies at points."""
+    finds_lungs: bool
+    """Whether it finds a left and a right lung, beside which the trachea can be shown."""
     removable: bool
 
     def summary(self) -> str:
@@ -96,6 +99,11 @@ def locate(name: str) -> str:
 def needs_points(name: str) -> bool:
     """Return whether the model ``name`` finds what lies at points."""
     return any(model.name == name and model.needs_points for model in list_models())
+
+
+def finds_lungs(name: str) -> bool:
+    """Return whether the model ``name`` finds a left and a right lung, and nothing else."""
+    return any(model.name == name and model.finds_lungs for model in list_models())
 
 
 def add_model(source: Path) -> Model:
@@ -174,6 +182,7 @@ def _read(path: Path, removable: bool) -> Model | None:
             non_commercial=bool(info["non_commercial"]),
             result=_best_result(info.get("results", [])),
             needs_points=info.get("crop_edge") is not None,
+            finds_lungs=[label["name"] for label in info["labels"]] == LUNGS,
             removable=removable,
         )
     except (OSError, ValueError, KeyError, TypeError):

@@ -28,6 +28,7 @@ class ParameterNode:
     points: vtkMRMLMarkupsFiducialNode
     model: str = "lungs"
     device: str = "auto"
+    trachea: bool = False
     trainSource: str = "folder"
     trainFolder: str = ""
     trainTask: str = "pretrain"

@@ -34,6 +34,7 @@ class RunRequest:
     region: slicer.vtkMRMLMarkupsROINode | None = None
     force: bool = False
     points: slicer.vtkMRMLMarkupsFiducialNode | None = None
+    trachea: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Run:
             job["region"] = region_of_interest(request.region, request.volume)
         if request.points is not None:
             job["points"] = points_in_file(request.points, request.volume)
+        if request.trachea:
+            job["trachea"] = True
         return job
 
     def _watch_scene(self) -> None:

@@ -105,6 +105,7 @@ class SegmentPanel:
             wanted=chosen is not None and chosen.needs_points,
             running=self.running,
         )
+        self._refresh_trachea(chosen)
         self._refresh_button(chosen)
 
     def enter(self) -> None:
@@ -121,6 +122,17 @@ class SegmentPanel:
         self._points.close()
         self._editor.hide()
         self._table.show(None, None)
+
+    def _refresh_trachea(self, model: models.Model | None) -> None:
+        box = self._ui.tracheaBox
+        box.setVisible(model is not None and model.finds_lungs)
+        region = self._parameters is not None and self._parameters.region is not None
+        box.enabled = not self.running and not region
+        box.toolTip = (
+            _("Not within a region: it is followed from the top of the whole CT.")
+            if region
+            else _("By a classical method, not by the network. It takes some seconds more.")
+        )
 
     # The button
 
@@ -174,6 +186,7 @@ class SegmentPanel:
             parameters = self._parameters  # not before: the scene may have changed meanwhile
             if parameters is None:
                 return
+            whole_lungs = parameters.region is None and models.finds_lungs(parameters.model)
             request = RunRequest(
                 parameters.volume,
                 parameters.model,
@@ -182,6 +195,7 @@ class SegmentPanel:
                 parameters.region,
                 force,
                 parameters.points if models.needs_points(parameters.model) else None,
+                parameters.trachea and whole_lungs,
             )
             self._run = self._logic.start(request, listener, self._before_fill)
         except SegmentationError as error:

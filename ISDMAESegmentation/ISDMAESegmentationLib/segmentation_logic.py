@@ -47,6 +47,7 @@ class SegmentationLogic:
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         region: slicer.vtkMRMLMarkupsROINode | None = None,
         points: slicer.vtkMRMLMarkupsFiducialNode | None = None,
+        trachea: bool = False,
         device: str = "auto",
         force: bool = False,
     ) -> slicer.vtkMRMLSegmentationNode:
@@ -64,6 +65,8 @@ class SegmentationLogic:
             Label nothing outside it.
         points : vtkMRMLMarkupsFiducialNode, optional
             For a model of points: one in the middle of each nodule.
+        trachea : bool
+            For a model of both lungs, without a region: add trachea and main bronchi.
         device : str
             "auto", "cpu", "cuda" or "mps".
         force : bool
@@ -81,7 +84,7 @@ class SegmentationLogic:
             done=lambda made, report: node.append(made),
             failed=failures.append,
         )
-        request = RunRequest(volume, model, device, segmentation, region, force, points)
+        request = RunRequest(volume, model, device, segmentation, region, force, points, trachea)
         self.start(request, listener)
         wait_for(lambda: node or failures)
         if failures:

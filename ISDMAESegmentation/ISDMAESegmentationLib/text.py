@@ -18,6 +18,7 @@ def stage_in_words(stage: str) -> str:
         "read": _("Reading the CT"),
         "segment": _("Finding structures"),
         "clean": _("Cleaning the result"),
+        "trachea": _("Following the trachea"),
         "write": _("Handing the result over"),
         "done": _("Handing the result over"),
     }

@@ -112,6 +112,7 @@ class Panel(VTKObservationMixin):
                     "segmentation": self.ui.segmentationSelector,
                     "region": self.ui.regionSelector,
                     "points": self.ui.pointsSelector,
+                    "trachea": self.ui.tracheaBox,
                     "trainLabels": self.ui.trainLabelsEdit,
                     "trainName": self.ui.trainNameEdit,
                     "trainSteps": self.ui.trainStepsSpin,
