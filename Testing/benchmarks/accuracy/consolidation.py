@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/accuracy/consolidation.py [--model FOLDER ...]
 
-The chests have seeds that no model was trained on (training takes 0 to 11).
+The chests have seeds that no model was trained on (`prepare` makes 1000, 1001, ...).
 """
 
 from __future__ import annotations
