@@ -256,7 +256,12 @@ def test_a_patient_is_the_mean_of_its_images_and_counts_once(
     author = summary["author_compatible"]["lesion"]
     assert author["slices"] == 4, "their way takes only slices that hold the structure"
     assert author["dice"] >= 0.0
-    assert "not comparable" in (tmp_path / "out" / "table.md").read_text()
+    head, lines, *body = (tmp_path / "out" / "table.md").read_text().splitlines()
+    assert head.endswith("| images | author-compatible Dice, not comparable |")
+    assert lines.count("---") == head.count("|") - 1
+    cells = {line.split(" | ")[1]: line.split(" | ")[-1] for line in body if "| lesion |" in line}
+    value = f"{author['dice']:.3f} (4 slices, threshold {author['threshold']:.2f}) |"
+    assert cells == {"slice": value, "case": "- |"}
 
 
 def test_the_options_of_a_prediction_are_those_that_are_scored(

@@ -164,7 +164,8 @@ def test_scores_of_images_become_scores_of_patients_and_survive_the_file(tmp_pat
     assert summary["slice"]["hd95"]["worst"] == 60.0
     assert "hd95" not in summary["case"]
     table = markdown({"lesion": summary}, 2.0)
-    assert "| lesion | case | 0.700 | - | - | 0 | 0 | 1 | 1 |" in table
+    assert "| lesion | case | 0.700 | - | - | 0 | 0 | 1 | 1 |\n" in table
+    assert "comparable" not in table
 
 
 @pytest.mark.parametrize("text", [None, "", "patient,structure\na,b\n", "\0"])

@@ -22,6 +22,10 @@ from .metrics import Mask
 
 THRESHOLDS = 113
 BATCH = 16
+NOTE = (
+    f"pooled over batches, best of {THRESHOLDS} thresholds, only slices whose truth holds the "
+    "structure: not comparable with the other columns"
+)
 Counts = npt.NDArray[np.int64]
 
 

@@ -22,7 +22,7 @@ from isdmae.labels import Label
 from isdmae.volume import Array, Volume, to_lps_order
 
 from . import distributed
-from .author_score import AuthorScore
+from .author_score import NOTE, AuthorScore
 from .calibration import Calibration
 from .cases import TOGETHER, Case, cases_of
 from .config.results import EvaluateConfig
@@ -89,11 +89,7 @@ def evaluate(config: EvaluateConfig, *, stop: Stop | None = None) -> dict[str, A
         "left_out": left_out,
     }
     if evaluator.author is not None:
-        summary["author_compatible"] = {
-            "note": "pooled over batches, best threshold, slices chosen by the truth: not "
-            "comparable with the other columns",
-            **evaluator.author.result(config.seed),
-        }
+        summary["author_compatible"] = {"note": NOTE, **evaluator.author.result(config.seed)}
     if evaluator.calibration is not None:
         config.out.mkdir(parents=True, exist_ok=True)
         summary["calibration"] = evaluator.calibration.write(config.out, config.seed)
@@ -338,18 +334,15 @@ def _write(
     out.mkdir(parents=True, exist_ok=True)
     write_csv(out / "scores.csv", scores)
     write_csv(out / "patients.csv", patients)
-    table = markdown(summary["structures"], summary["tolerance"])
+    author = {n: v for n, v in summary.get("author_compatible", {}).items() if n != "note"}
+    table = markdown(summary["structures"], summary["tolerance"], author)
+    if author:
+        table += f"\nThe last column: {NOTE}.\n"
     for name, curve in summary.get("calibration", {}).items():
         table += (
             f"\nCalibration error of {name}: {curve['error']:.3f} [{curve['low']:.3f}, "
             f"{curve['high']:.3f}]; see the reliability plot.\n"
         )
-    for name, facts in summary.get("author_compatible", {}).items():
-        if isinstance(facts, dict):
-            table += (
-                f"\nAuthor-compatible, not comparable with the table: {name} {facts['dice']:.3f} "
-                f"(best of 113 thresholds, {facts['slices']} slices that hold it).\n"
-            )
     write_text_atomic(out / "table.md", table, overwrite=True)
     # The last to be written: its presence says that the rest is there.
     text = json.dumps(summary, indent=2) + "\n"

@@ -20,6 +20,8 @@ from .metrics import MaskScores, Summary, summarise
 T = TypeVar("T")
 
 METRICS = ("dice", "nsd", "hd95")
+AUTHOR = "author-compatible Dice, not comparable"
+"""Head of the column of `author_score`."""
 Level = Literal["scan", "slice", "case"]
 """A whole CT; one picture; or all pictures of a case as one stack, which has no third spacing and
 so a Dice alone."""
@@ -208,19 +210,35 @@ def _cell(value: object) -> str:
     return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
-def markdown(summary: Mapping[str, Mapping[str, Any]], tolerance: float) -> str:
-    """Lay out a summary of `summarise_patients` as a table."""
+def markdown(
+    summary: Mapping[str, Mapping[str, Any]],
+    tolerance: float,
+    author: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
+    """Lay out a summary of `summarise_patients` as a table.
+
+    ``author``, what `author_score.AuthorScore.result` returns, becomes the last column.
+    """
     lines = [
         f"| structure | of each | Dice | NSD at {tolerance:g} {units(summary)} | HD95 | missed | "
-        "invented | patients | images |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"invented | patients | images |{f' {AUTHOR} |' if author else ''}",
+        "|---" * (10 if author else 9) + "|",
     ]
     for structure, levels in summary.items():
         for level, facts in levels.items():
             cells = [interval(facts.get(name), name, str(facts["unit"])) for name in METRICS]
             counts = [str(facts[n]) for n in ("missed", "invented", "patients", "images")]
+            if author:
+                counts.append(_author_cell(author.get(structure), level))
             lines.append(f"| {' | '.join([structure, level, *cells, *counts])} |")
     return "\n".join(lines) + "\n"
+
+
+def _author_cell(facts: Mapping[str, float] | None, level: str) -> str:
+    """Write the authors' score, which is of slices, not of a case's stack."""
+    if facts is None or level == "case":
+        return "-"
+    return f"{facts['dice']:.3f} ({facts['slices']:.0f} slices, threshold {facts['threshold']:.2f})"
 
 
 def units(summary: Mapping[str, Mapping[str, Any]]) -> str:

@@ -35,7 +35,7 @@ class EvaluateConfig:
     worst: int = 6
     """How many of the worst results are drawn."""
     author_compatible: bool = False
-    """Add the score as the method's authors computed it; not comparable with the others."""
+    """Add a column: the score as the method's authors computed it; not comparable with the rest."""
     calibration: bool = False
     """Add how far the probabilities of a 2D model can be believed in axial slices, and draw it;
     with ``mirror`` those that are averaged with the mirror image's."""
