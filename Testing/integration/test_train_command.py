@@ -25,14 +25,14 @@ from isdmae.networks.segmenter import Segmenter
 from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae_train import train as train_module
 from isdmae_train.checkpoint import list_checkpoints
-from isdmae_train.config.recipes import load_recipe
+from isdmae_train.config.recipes import load_recipe, recipe_path
 from isdmae_train.config.runs import FinetuneConfig, TrainConfig
 from isdmae_train.data import ManifestEntry
 from isdmae_train.failures import explained
 from isdmae_train.reporter import Control, JsonReporter, counted, listen, reporting
 from isdmae_train.shapes import network_shape
 from isdmae_train.tracking import StepsLeft
-from isdmae_train.train import recipe, recipe_path, shared_labels, train
+from isdmae_train.train import recipe, shared_labels, train
 from tiny_model import tiny_info
 
 RECIPE = "data: {size: 64}\nloop: {batch: 2, workers: 0, bf16: false, warm_up: 2}\n"

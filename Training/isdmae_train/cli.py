@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import tyro
@@ -21,7 +20,7 @@ from isdmae.progress import log_to_stderr
 
 from .config.compare import CompareOptions
 from .config.prepare import PrepareConfig, SetsOptions
-from .config.recipes import load_recipe
+from .config.recipes import load_recipe, recipe_path
 from .config.results import (
     ArchiveConfig,
     EvaluateConfig,
@@ -180,5 +179,5 @@ def _configure(kind: type[Any], name: str, rest: list[str]) -> Any:
     place = rest.index("--recipe")
     if place + 1 == len(rest):
         raise InputError("bad-usage", "--recipe needs a file.", "Name a YAML recipe.")
-    default = load_recipe(kind, Path(rest[place + 1]))
+    default = load_recipe(kind, recipe_path(rest[place + 1]))
     return tyro.cli(kind, args=rest[:place] + rest[place + 2 :], prog=program, default=default)

@@ -17,7 +17,7 @@ from isdmae.errors import InputError
 from isdmae.schema import from_plain, to_plain
 
 from .config.compare import CompareBudget, CompareConfig, CompareOptions, CompareRecipe
-from .config.recipes import RECIPES, load_recipe, read_yaml
+from .config.recipes import load_recipe, read_yaml, recipe_path
 from .config.runs import FinetuneConfig, PretrainConfig
 from .data import ManifestEntry, has_truth
 from .folds import Fold, make_folds, read_split
@@ -56,7 +56,7 @@ def load_comparison(options: CompareOptions) -> CompareConfig:
     InputError
         ``bad-recipe`` or ``bad-schema``, naming the entry.
     """
-    plain = read_yaml(options.recipe)
+    plain = read_yaml(recipe_path(str(options.recipe)))
     changes: dict[str, Any] = {}
     for name in ("budget", "baseline"):
         if getattr(options, name):
@@ -181,8 +181,7 @@ def _pretrain(
     recipe, budget = config.recipes[name], config.budgets[config.budget]
     if not recipe.pretrain:
         return None
-    published = RECIPES / f"{recipe.pretrain}.yaml"
-    path = published if published.is_file() else Path(recipe.pretrain)
+    path = recipe_path(recipe.pretrain)
     load_recipe(PretrainConfig, path)  # a slip in the file is reported under its name
     scope = "all" if config.transductive else f"fold{fold.name}"
     run = {

@@ -26,7 +26,7 @@ from isdmae.schema import from_plain, to_plain
 from .checkpoint import trained_network
 from .claim import claimed
 from .config.prepare import PrepareConfig
-from .config.recipes import RECIPES, load_recipe
+from .config.recipes import load_recipe, recipe_path
 from .config.results import ExportConfig
 from .config.runs import FinetuneConfig, LoopConfig, PretrainConfig, TrainConfig
 from .data import ManifestEntry, read_manifest
@@ -110,12 +110,6 @@ def recipe(config: TrainConfig) -> RunConfig:
     if config.start is not None:
         return replace(run, start=config.start, **network_of(config.start))
     return run if config.recipe and run.start and run.start.is_dir() else replace(run, start=None)
-
-
-def recipe_path(name: str) -> Path:
-    """Return the file of a published recipe, or ``name`` itself as a path."""
-    published = RECIPES / f"{name}.yaml"
-    return published if published.is_file() else Path(name)
 
 
 def _loop(loop: LoopConfig, config: TrainConfig) -> LoopConfig:

@@ -122,7 +122,7 @@ class CompareOptions:
     """`compare`: a recipe, and what may differ from machine to machine."""
 
     recipe: Path
-    """YAML of a `CompareConfig`."""
+    """YAML of a `CompareConfig`, or a published one by name, such as compare-2d."""
     budget: str = ""
     """Another budget than the recipe's."""
     baseline: str = ""

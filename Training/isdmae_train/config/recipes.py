@@ -12,7 +12,23 @@ from isdmae.schema import from_plain
 
 T = TypeVar("T")
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSTALLED = _PACKAGE / "recipes"
+
+RECIPES = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "recipes"
+"""The published ones: within an installed package; beside it in a checkout and in Slicer."""
+
+
+def recipe_path(name: str) -> Path:
+    """Return the file of a published recipe, or ``name`` itself as a path.
+
+    Examples
+    --------
+    >>> recipe_path("pretrain/isd-mae").is_file()
+    True
+    """
+    published = RECIPES / f"{name}.yaml"
+    return published if published.is_file() else Path(name)
 
 
 def load_recipe(kind: type[T], path: Path) -> T:
