@@ -110,7 +110,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_predict(commands: Any) -> None:
     predict = commands.add_parser("predict", help="segment a CT or a picture")
-    predict.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, PNG")
+    predict.add_argument(
+        "input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, PNG, or a folder of PNGs"
+    )
     predict.add_argument(
         "-o",
         "--output",

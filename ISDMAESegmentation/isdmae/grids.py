@@ -278,10 +278,10 @@ def slice_batch(volume: Volume, indices: Sequence[int] | slice) -> Tensor:
     """Return axial slices of an LPS-ordered volume as float32 (B, 1, H, W).
 
     HU stay HU, with air below -1024; a picture's grey values are brought to 0..1 by its own
-    minimum and maximum.
+    minimum and maximum, also in a stack.
     """
     slices = torch.from_numpy(volume.array[indices].astype("float32"))[:, None]
     if volume.is_hu:
         return slices.clamp_(min=AIR_HU)
-    low, high = float(volume.array.min()), float(volume.array.max())
-    return (slices - low) / max(high - low, 1e-6)
+    low, high = slices.amin((1, 2, 3), keepdim=True), slices.amax((1, 2, 3), keepdim=True)
+    return (slices - low) / (high - low).clamp(min=1e-6)

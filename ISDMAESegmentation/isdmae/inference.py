@@ -321,10 +321,29 @@ class Predictor:
     def _clean(self, labels: Array, turned: Volume, span: slice) -> CleaningCounts:
         """Apply the model's rules in place to the labels of the slices ``span``."""
         rules = self.bundle.info.postprocess
+        if not turned.is_hu and not self._sees_neighbours:
+            return self._clean_pictures(labels, turned)
         counts = clean_in_place(labels, turned, rules, slices=span.stop - span.start)
         if rules.least_hu is None or not turned.is_hu:
             return counts
         return replace(counts, aerated=remove_aerated(labels, turned, rules.least_hu))
+
+    @property
+    def _sees_neighbours(self) -> bool:
+        return self.network.dims == 3 or self.bundle.info.preprocess.neighbours > 0
+
+    def _clean_pictures(self, labels: Array, stack: Volume) -> CleaningCounts:
+        """Apply the rules in place to each picture by itself: a stack is no other than its parts.
+
+        So it is, too, of pictures that show different patients.
+        """
+        rules = self.bundle.info.postprocess
+        each = [clean_in_place(labels[k : k + 1], stack, rules) for k in range(len(labels))]
+        return CleaningCounts(
+            moved=sum(one.moved for one in each),
+            removed=sum(one.removed for one in each),
+            filled=sum(one.filled for one in each),
+        )
 
     def _refuse_kind(self, volume: Volume) -> None:
         kind = "ct" if volume.is_hu else "picture"

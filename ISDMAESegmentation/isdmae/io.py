@@ -17,7 +17,7 @@ from .checks import Notice, notice_unknown_orientation, refuse_tiny
 from .errors import InputError
 from .itk import from_sitk, not_enough_memory, to_sitk
 from .labelmap_file import write_image_atomic, write_labelmap
-from .volume import Volume
+from .volume import Array, Volume
 
 __all__ = [
     "ReadResult",
@@ -59,8 +59,8 @@ def read(
     Parameters
     ----------
     path : path
-        A folder with a DICOM series, one DICOM file of it, or a file whose suffix is .nii, .nii.gz,
-        .nrrd, .nhdr, .mha, .mhd, .png, .tif, .tiff, .jpg, .jpeg or .bmp.
+        A folder with a DICOM series or with pictures, one DICOM file, or a file whose suffix is
+        .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .png, .tif, .tiff, .jpg, .jpeg or .bmp.
     series_uid : str, optional
         The series to take from a folder with several.
     allow_gaps : bool
@@ -69,7 +69,8 @@ def read(
     Returns
     -------
     ReadResult
-        Pictures have shape (1, j, i), ``is_hu`` False and 1 mm pixels.
+        Pictures have shape (1, j, i), ``is_hu`` False and 1 mm pixels; those of a folder without
+        DICOM images, all of one size, are the slices of a stack in the natural order of names.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def read(
 
 def _read(path: Path, series_uid: str | None, allow_gaps: bool) -> ReadResult:
     if path.is_dir():
-        return _read_dicom(path, series_uid, allow_gaps)
+        return _read_folder(path, series_uid, allow_gaps)
     suffix = suffix_of(path)
     if series_uid and suffix in (*image_file.FORMATS, *picture.FORMATS):
         raise InputError(
@@ -150,6 +151,18 @@ def _refuse_missing(path: Path) -> None:
         pass
 
 
+def _read_folder(folder: Path, series_uid: str | None, allow_gaps: bool) -> ReadResult:
+    """Read a DICOM series, or where there is none the pictures as a stack."""
+    try:
+        return _read_dicom(folder, series_uid, allow_gaps)
+    except InputError as error:
+        pictures = picture.pictures_in(folder)
+        if error.code != "no-dicom" or series_uid or not pictures:
+            raise
+    pixels, notices = picture.load_stack(pictures)
+    return _of_pictures(pixels, notices, pictures[0])
+
+
 def _read_dicom(folder: Path, series_uid: str | None, allow_gaps: bool) -> ReadResult:
     series = dicom.read_series(folder, series_uid, allow_gaps=allow_gaps)
     source = {
@@ -173,7 +186,11 @@ def _read_image(path: Path) -> ReadResult:
 
 def _read_picture(path: Path) -> ReadResult:
     pixels, notices = picture.load_picture(path)
-    volume = Volume(array=pixels[np.newaxis], is_hu=False)
+    return _of_pictures(pixels[np.newaxis], notices, path)
+
+
+def _of_pictures(slices: Array, notices: tuple[Notice, ...], path: Path) -> ReadResult:
+    volume = Volume(array=slices, is_hu=False)
     refuse_tiny(volume)
     source = {"format": picture.FORMATS[suffix_of(path)]}
     return ReadResult(volume=volume, notices=notices, source=MappingProxyType(source))

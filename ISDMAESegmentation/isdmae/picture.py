@@ -1,9 +1,11 @@
-"""Read one grey picture: PNG, TIFF, JPEG or BMP."""
+"""Read grey pictures: PNG, TIFF, JPEG or BMP, one or all of a folder."""
 
 from __future__ import annotations
 
 import os
+import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +67,7 @@ def load_picture(path: Path) -> tuple[Array, tuple[Notice, ...]]:
         raise InputError(
             "several-pages",
             f"{path.name} holds {image.GetSize()[2]} pages; one picture is needed.",
-            "Save one page by itself, or give the CT as DICOM, NIfTI or NRRD.",
+            "Save each page as a picture, all in one folder, or give the CT as DICOM or NIfTI.",
         )
     grey, notices = _to_grey(sitk.GetArrayFromImage(image), path.name)
     if grey.dtype.kind == "f" and not np.isfinite(grey).all():
@@ -73,6 +75,58 @@ def load_picture(path: Path) -> tuple[Array, tuple[Notice, ...]]:
             "not-finite", f"{path.name} holds NaN or infinite values.", "Save the picture again."
         )
     return grey, notices
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures of a folder in the natural order of their names: 2 before 10."""
+    pictures = [
+        path
+        for path in folder.iterdir()
+        if path.is_file() and not path.name.startswith(".") and suffix_of(path) in FORMATS
+    ]
+    return sorted(pictures, key=_natural)
+
+
+def load_stack(paths: Sequence[Path]) -> tuple[Array, tuple[Notice, ...]]:
+    """Read pictures of one size as slices.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        At least one, in the order of the slices.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (k, j, i).
+    tuple of Notice
+        As of `load_picture`, each kind once.
+
+    Raises
+    ------
+    InputError
+        ``sizes-differ`` where one has another size or number of bits than the first; or as
+        `load_picture`.
+    """
+    slices: list[Array] = []
+    notices: dict[str, Notice] = {}
+    for path in paths:
+        pixels, found = load_picture(path)
+        if slices and (pixels.shape, pixels.dtype) != (slices[0].shape, slices[0].dtype):
+            raise InputError(
+                "sizes-differ",
+                f"{path.name} has another size or number of bits than {paths[0].name}.",
+                "Keep the pictures of one scan, all of one size, in a folder of their own.",
+            )
+        slices.append(pixels)
+        notices |= {notice.code: notice for notice in found}
+    return np.stack(slices), tuple(notices.values())
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Return what sorts digits by their number and all else by its letters."""
+    parts = re.split(r"([0-9]+)", path.name.lower())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _to_grey(pixels: Array, name: str) -> tuple[Array, tuple[Notice, ...]]:

@@ -85,14 +85,15 @@ def montage(image: Volume, labelmap: Volume, labels: Sequence[Label]) -> Array:
     Parameters
     ----------
     image, labelmap : Volume
-        On one grid; a picture gives one panel.
+        On one grid; a picture, or the middle one of a stack, gives one panel.
     labels : sequence of Label
         Colours of the outlines.
     """
     turned, order = to_lps_order(image)
     values = order.apply(labelmap.array)
     if not image.is_hu:
-        return _panel(turned.array[0], values[0], (1.0, 1.0), labels, _window(turned), "R")
+        (k,) = _positions(values, 0, (0.5,))
+        return _panel(turned.array[k], values[k], (1.0, 1.0), labels, _window(turned), "R")
     window = _window(turned)
     dx, dy, dz = turned.spacing_mm
     upper, middle, lower = _positions(values, 0, (0.8, 0.5, 0.2))

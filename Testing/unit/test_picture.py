@@ -77,6 +77,30 @@ class TestPictures:
         with pytest.raises(InputError, match="transparent in parts"):
             io.read(picture(tmp_path / "a.png", pixels))
 
+    def test_a_folder_of_pictures_is_a_stack(self, tmp_path: Path) -> None:
+        for number in (10, 9, 2, 100):
+            picture(tmp_path / f"slice{number}.png", np.full((20, 30), number, np.uint8))
+        (tmp_path / "notes.txt").write_text("no picture")
+        (tmp_path / ".hidden.png").write_text("no picture")
+        result = io.read(tmp_path)
+        assert result.volume.shape == (4, 20, 30)
+        assert result.volume.array[:, 0, 0].tolist() == [2, 9, 10, 100]
+        assert not result.volume.is_hu
+        assert result.source["format"] == "PNG"
+        with pytest.raises(InputError, match="no DICOM image"):
+            io.read(tmp_path, series_uid="1.2.3")
+        picture(tmp_path / "slice11.png", GREY[:, :29])
+        with pytest.raises(InputError, match=r"slice11\.png has another size") as caught:
+            io.read(tmp_path)
+        assert caught.value.code == "sizes-differ"
+
+    def test_a_folder_says_once_that_its_pictures_are_tinted(self, tmp_path: Path) -> None:
+        rgb = np.stack([GREY // 2] * 3, axis=-1)
+        rgb[0, 0, 0] += 3
+        for number in (1, 2):
+            picture(tmp_path / f"{number}.png", rgb)
+        assert [notice.code for notice in io.read(tmp_path).notices] == ["nearly-grey"]
+
     def test_several_pages_are_refused(self, tmp_path: Path) -> None:
         stack = sitk.GetImageFromArray(np.stack([GREY] * 3))
         sitk.WriteImage(stack, str(tmp_path / "a.tif"))
