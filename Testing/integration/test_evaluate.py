@@ -452,6 +452,26 @@ def test_an_index_that_does_not_fit_is_refused(
         evaluate(EvaluateConfig(model="", pictures=tmp_path / "none", truth=tmp_path))
 
 
+def test_three_views_are_tried_of_cts_and_not_of_pictures(
+    scans: Path, pictures: Path, tiny_bundle: Bundle
+) -> None:
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "accuracy" / "test_time.py"
+    ways = {}
+    for folder, label in ((scans, "left lung"), (pictures, "lesion")):
+        path = tiny_bundle.folder / "model.json"
+        labels = [to_plain(make_label(label, 1)), to_plain(make_label("nodule", 2))]
+        path.write_text(json.dumps({**json.loads(path.read_text()), "labels": labels}))
+        command = [sys.executable, str(script), "--model", str(tiny_bundle.folder),
+                   "--manifest", str(folder / "manifest.jsonl")]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        table = [line for line in done.stderr.splitlines() if line.startswith(f"| {label} |")]
+        ways[label] = {line.split(" | ")[2] for line in table}
+    assert ways == {
+        "left lung": {"as released", "mirror", "three views"}, "lesion": {"as released", "mirror"},
+    }  # fmt: skip
+
+
 def test_the_worst_cases_in_one_picture(pictures: Path, tmp_path: Path) -> None:
     script = Path(__file__).resolve().parents[1] / "benchmarks" / "accuracy" / "failures.py"
     labels = [to_plain(make_label("lesion", 1))]

@@ -9,7 +9,8 @@
         --manifest runs/lesion/cache/manifest.jsonl
 
 Each case is segmented by all ways in turns, so that a busy moment slows all of them. A part of a
-comparison is scored on the patients that it held out.
+comparison is scored on the patients that it held out. Three views are tried of CTs in HU, by a 2D
+model of whole scans that looks at axial slices.
 """
 
 from __future__ import annotations
@@ -18,19 +19,32 @@ import argparse
 import csv
 import logging
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from isdmae_train.cases import cases_of
+from isdmae.inference import Predictor
+from isdmae_train.cases import Case, cases_of
 from isdmae_train.compare_table import PartResult, table_rows
 from isdmae_train.config.results import EvaluateConfig
 from isdmae_train.evaluate import Evaluator
 from isdmae_train.score_table import Score, by_patient
 
 log = logging.getLogger(__name__)
-WAYS = {"as released": {}, "mirror": {"mirror": True}}
-"""The first is what the others are compared with."""
+RELEASED = "as released"
+"""What the other ways are compared with."""
+
+
+def ways_of(released: Predictor, cases: list[Case]) -> dict[str, dict[str, object]]:
+    """Return the options of each other way that a model has with these images."""
+    ways: dict[str, dict[str, object]] = {"mirror": {"mirror": True}}
+    info = released.bundle.info
+    of_slices = info.network.spatial_dims == 2 and info.crop_edge is None
+    in_hu = any(case.is_hu for case in cases) and not info.preprocess.ct_as_picture
+    if of_slices and in_hu and released.views == ("axial",):
+        ways["three views"] = {"views": ("axial", "coronal", "sagittal")}
+    return ways
 
 
 def table(options: argparse.Namespace) -> list[str]:
@@ -46,9 +60,11 @@ def table(options: argparse.Namespace) -> list[str]:
         "patients": patients_in(patients) if patients else (),
     }
     model = str(options.part / "bundle") if options.part else options.model
-    configs = {name: EvaluateConfig(model=model, **where, **way) for name, way in WAYS.items()}
-    cases = cases_of(configs["as released"])
-    evaluators = {name: Evaluator(config, cases) for name, config in configs.items()}
+    config = EvaluateConfig(model=model, **where)
+    cases = cases_of(config)
+    evaluators = {RELEASED: Evaluator(config, cases)}
+    for name, way in ways_of(evaluators[RELEASED].predictor, cases).items():
+        evaluators[name] = Evaluator(replace(config, **way), cases)
     scores: dict[str, list[Score]] = defaultdict(list)
     seconds: dict[str, list[float]] = defaultdict(list)
     for evaluator in evaluators.values():  # what the first image costs once
@@ -64,12 +80,12 @@ def table(options: argparse.Namespace) -> list[str]:
     ]
     # The patients of a folder of pictures are not named by a set.
     by_set = options.manifest is not None
-    return lines(table_rows(parts, "as released", 0, by_set=by_set), seconds)
+    return lines(table_rows(parts, RELEASED, 0, by_set=by_set), seconds)
 
 
 def lines(rows: list[dict], seconds: dict[str, list[float]]) -> list[str]:
     """Lay the rows out, each with the time of its way."""
-    base = np.array(seconds["as released"])
+    base = np.array(seconds[RELEASED])
     several = any("set" in row for row in rows)
     head = [
         "structure",
