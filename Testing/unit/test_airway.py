@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
+from isdmae import io
 from isdmae.airway import AirwayConfig, components, label_trachea
+from isdmae.checks import prepare_hu
 from isdmae.phantom import Phantom, PhantomConfig, make_phantom
 from isdmae.volume import Array, Volume, to_lps_order
 from isdmae_train.metrics import dice
@@ -97,6 +102,18 @@ def test_a_bubble_above_it_does_not_hide_it(phantom: Phantom) -> None:
 
 def test_without_lungs_there_is_none(phantom: Phantom) -> None:
     assert label_trachea(phantom.ct, np.zeros(phantom.ct.shape, np.uint8)) is None
+
+
+def test_a_real_ct_of_4_mm_agrees_with_its_own_labels(data_dir: Path) -> None:
+    folder = data_dir / "cip-ct64"
+    ct, _ = prepare_hu(io.read(folder / "ct-64.nrrd").volume)
+    turned, order = to_lps_order(ct)
+    codes = order.apply(sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "lm-64.nrrd"))))
+    regions, airway = codes & 255, codes >> 8 == 2
+    lungs = (regions >= 9) & (regions <= 14) & ~airway
+    found = label_trachea(turned, lungs.astype(np.uint8))
+    assert found is not None
+    assert dice(found, airway) > 0.8
 
 
 @pytest.mark.parametrize(
