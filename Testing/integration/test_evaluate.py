@@ -329,7 +329,8 @@ def test_calibration_judges_what_segments(pictures: Path, tmp_path: Path) -> Non
         found = predictor.segment(stack).labelmap.array
         likely = sum(curves[mirror].pixels[BINS // 2 :])
         assert 100 < likely < found.size - 100
-        assert likely == pytest.approx((found == 1).sum(), abs=2)
+        # Labels are the largest of resampled logits, chances are resampled as chances.
+        assert likely == pytest.approx((found == 1).sum(), abs=20)
     assert curves[False].pixels != curves[True].pixels
 
 
