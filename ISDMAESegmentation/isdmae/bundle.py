@@ -84,6 +84,9 @@ class BundleInfo:
     crop_edge: int | None = None
     """Of a model of points: a CT is cut into crops of so many pixels round each given point, and
     a picture is such a crop. Without it the model looks at whole scans."""
+    search_within: str = ""
+    """Of a model of points, for a search for candidates: what the model of this name finds is
+    searched, and nothing is cut by it."""
     training_sets: tuple[TrainingSet, ...]
     results: tuple[Result, ...] = ()
     command: str = ""
@@ -106,6 +109,8 @@ class BundleInfo:
             raise ValueError("a model cannot lie within itself")
         if not self.views or len(set(self.views)) != len(self.views):
             raise ValueError(f"views are one or more different ones, not {self.views}")
+        if self.search_within and self.crop_edge is None:
+            raise ValueError("only a model of points searches within another one")
         if self.crop_edge is not None:
             self._check_points(self.crop_edge)
         if self.network.spatial_dims == 3:

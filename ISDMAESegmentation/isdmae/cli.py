@@ -150,6 +150,11 @@ def _add_predict(commands: Any) -> None:
         action="store_true",
         help="beside both lungs: add trachea and main bronchi; some seconds more",
     )
+    predict.add_argument(
+        "--search",
+        action="store_true",
+        help="for a model of points: look for candidates instead (experimental)",
+    )
     predict.add_argument("--preview", type=Path, help="PNG with the outlines on the CT")
     predict.add_argument("--report", type=Path, help="JSON with volumes, versions and times")
     predict.add_argument("--series-uid", help="which DICOM series of the folder")
@@ -178,6 +183,7 @@ def _predict(options: argparse.Namespace) -> int:
         views=tuple(options.views) if options.views else None,
         mirror=options.mirror,
         points=tuple(points),
+        search=options.search,
         trachea=options.trachea,
         preview=options.preview,
         report=options.report,

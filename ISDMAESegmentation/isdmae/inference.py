@@ -11,6 +11,7 @@ import torch
 
 from .airway import label_trachea
 from .bundle import Bundle, find_bundle
+from .candidates import Candidate, find_candidates
 from .checks import Notice, check_ct
 from .compute import LoadedNetwork, Progress, Stop, Watcher, available_threads
 from .device import DeviceChoice
@@ -19,8 +20,8 @@ from .findings import result_notices, shares_of
 from .grids import SliceGrid
 from .labels import LARGE_AIRWAYS, LUNGS, Label, numbered
 from .parts import bounding_box
-from .points import Point, longest_diameter_mm
-from .pointwise import label_points
+from .points import Point, index_of, longest_diameter_mm
+from .pointwise import label_points, search_points
 from .postprocess import (
     CleaningCounts,
     clean_in_place,
@@ -33,6 +34,14 @@ from .slicewise import label_slices
 from .sliding import label_cubes
 from .views import View, label_views, usable_views
 from .volume import Array, Volume, to_lps_order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A search for candidates: how many were looked at, and those that are shown."""
+
+    looked_at: int
+    kept: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +62,9 @@ class Segmentation:
     empty: how large a lung is that reaches out of it is not known."""
     diameters_mm: dict[str, float]
     """Of points: the longest axial diameter of what was found at each."""
+    points: tuple[Point, ...]
+    """Those given, or found by a search, one for each label; LPS in mm."""
+    search: Search | None
     status: str
     bundle: Bundle
     notices: tuple[Notice, ...]
@@ -110,6 +122,8 @@ class Predictor:
         self.views = self._views(self.bundle.info.views if views is None else tuple(views))
         self.overlap = overlap
         self.network = LoadedNetwork(self.bundle, device, precision, mirror=mirror)
+        self._asked = (device, precision)
+        self._searched: Predictor | None = None
         within = self.bundle.info.within
         self._around = Predictor(within, device=device, precision=precision) if within else None
         if self._around is not None:
@@ -152,6 +166,7 @@ class Predictor:
         *,
         region: Region | None = None,
         points: Sequence[Point] = (),
+        search: bool = False,
         trachea: bool = False,
         force: bool = False,
         progress: Progress | None = None,
@@ -170,6 +185,9 @@ class Predictor:
         points : sequence of tuple of float
             For a model of points (see `BundleInfo.crop_edge`) and a CT: LPS positions in mm. The
             result has a label for each, in their order. A picture is a crop round its point.
+        search : bool
+            For a model of points that says within what it searches, and a CT: look for candidates
+            there instead of at given points. Experimental; see `isdmae.candidates`.
         trachea : bool
             For a model of both lungs and a whole CT: add trachea and main bronchi by region
             growing (`isdmae.airway`). What the lungs have swallowed of them is taken from them.
@@ -200,20 +218,27 @@ class Predictor:
         torch.set_num_threads(threads)
         with watch("check and orient"):
             self._refuse_kind(volume)
-            self._refuse_points(volume, points)
+            self._refuse_points(volume, points, search=search)
             self._refuse_trachea(volume, region, wanted=trachea)
             checked, notices = check_ct(volume, force=force) if volume.is_hu else (volume, [])
             turned, order = to_lps_order(checked)
             span = slice(0, len(turned.array)) if region is None else region.box(turned)[0]
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
         around = self._around if volume.is_hu else None
-        labels, surroundings, at_points = self._find(
-            turned, span, region, views, points, watcher, around
-        )
+        searched: Search | None = None
+        if search:
+            labels, searched, at_points = self._search(turned, region, watcher)
+            surroundings = None
+            points = [candidate.point_mm for candidate in searched.kept]
+        else:
+            labels, surroundings, at_points = self._find(
+                turned, span, region, views, points, watcher, around
+            )
+        at_places = search or bool(points)
         with watch("clean"):
             report("clean", 0.95)
             # What lies at a point is one part, and no speck, however small.
-            counts = CleaningCounts() if points else self._clean(labels, turned, span)
+            counts = CleaningCounts() if at_places else self._clean(labels, turned, span)
         airways = _add_trachea(turned, labels, watcher) if trachea else []
         with watch("clean"):
             cleaned = turned.with_array(labels)
@@ -223,9 +248,7 @@ class Predictor:
                 cleaned = cleaned.with_array(np.where(inside, cleaned.array, 0).astype(np.uint8))
                 surroundings = None if surroundings is None else surroundings * inside
             back = np.ascontiguousarray(order.undo(cleaned.array))
-            structures = self.bundle.info.labels
-            structures = numbered(structures[0], len(points)) if points else structures
-            structures = (*structures, LARGE_AIRWAYS) if trachea else structures
+            structures = self._structures(points, search=search, trachea=trachea)
             shares: dict[str, dict[str, float]] = {}
             if around is not None and surroundings is not None and region is None:
                 shares = shares_of(
@@ -238,7 +261,9 @@ class Predictor:
             lung_ml = (
                 None if surroundings is None else np.count_nonzero(surroundings) * turned.voxel_ml
             )
-            of_result = at_points if points else result_notices(shown, structures, lung_ml=lung_ml)
+            of_result = (
+                at_points if at_places else result_notices(shown, structures, lung_ml=lung_ml)
+            )
         if stop is not None and stop():
             raise Cancelled()
         report("clean", 1.0)
@@ -252,6 +277,8 @@ class Predictor:
                 for label in structures
                 if label.value in diameters
             },
+            points=tuple(points),
+            search=searched,
             status="done" if box or lung_ml else "empty",
             bundle=self.bundle,
             notices=(*notices, *left_out, *of_result, *airways),
@@ -283,12 +310,45 @@ class Predictor:
         at_points: list[Notice] = []
         if points and self.bundle.info.crop_edge is not None:
             edge = self.bundle.info.crop_edge
-            labels, at_points = label_points(turned, points, edge, self.network, part)
+            labels, odd = label_points(turned, points, edge, self.network, part)
+            at_points = list(odd.values())
         else:
             labels = self._label(turned, span, region, views, part, surroundings)
         if surroundings is not None:
             labels[surroundings == 0] = 0
         return labels, surroundings, at_points
+
+    def _search(
+        self, turned: Volume, region: Region | None, watcher: Watcher
+    ) -> tuple[Array, Search, list[Notice]]:
+        """Return the labels of candidates, numbered by falling blobness, and what is to be said."""
+        info = self.bundle.info
+        if self._searched is None:
+            device, precision = self._asked
+            self._searched = Predictor(info.search_within, device=device, precision=precision)
+        whole = slice(0, len(turned.array))
+        lungs = self._searched.surroundings(turned, whole, None, watcher.part(0.0, 0.4))
+        with watcher.watch("search"):
+            watcher.progress("search", 0.4)
+            found = find_candidates(turned, lungs)
+            if region is not None:
+                inside = region.mask(turned)
+                found = [one for one in found if inside[index_of(one.point_mm, turned)]]
+        edge = info.crop_edge or 0
+        part = watcher.part(0.6, 0.4)
+        labels, kept = search_points(turned, lungs, found, edge, self.network, part)
+        return labels, Search(looked_at=len(found), kept=tuple(kept)), [_say_of_search(kept)]
+
+    def _structures(
+        self, points: Sequence[Point], *, search: bool, trachea: bool
+    ) -> tuple[Label, ...]:
+        """Return what the values of the result mean."""
+        first, *others = self.bundle.info.labels
+        if search:
+            return numbered(replace(first, name="candidate"), len(points))
+        if points:
+            return numbered(first, len(points))
+        return (first, *others, LARGE_AIRWAYS) if trachea else (first, *others)
 
     def _label(
         self,
@@ -371,9 +431,25 @@ class Predictor:
                 "Leave out the trachea or the region.",
             )
 
-    def _refuse_points(self, volume: Volume, points: Sequence[Point]) -> None:
+    def _refuse_search(self, volume: Volume, points: Sequence[Point]) -> None:
+        if not self.bundle.info.search_within or not volume.is_hu:
+            raise InputError(
+                "cannot-search",
+                f"The model '{self.bundle.info.name}' cannot search this image for candidates.",
+                "Choose a model of points that can, such as 'nodule', and a CT.",
+            )
+        if points:
+            raise InputError(
+                "search-and-points",
+                "A search finds its points by itself, and points were given.",
+                "Leave out the points or the search.",
+            )
+
+    def _refuse_points(self, volume: Volume, points: Sequence[Point], *, search: bool) -> None:
         name = self.bundle.info.name
-        if self.bundle.info.crop_edge is None:
+        if search:
+            self._refuse_search(volume, points)
+        elif self.bundle.info.crop_edge is None:
             if points:
                 raise InputError(
                     "points-unwanted",
@@ -392,6 +468,20 @@ class Predictor:
                 f"The model '{name}' finds what lies at points, and there is none.",
                 "Place a point in each nodule.",
             )
+
+
+def _say_of_search(kept: Sequence[Candidate]) -> Notice:
+    if not kept:
+        return Notice(
+            "no-candidates",
+            "The search proposes nothing; that does not mean that there is no nodule.",
+            "Look through the whole CT, and place points in nodules that you see.",
+        )
+    return Notice(
+        "candidates-experimental",
+        "Candidates are a proposal: some nodules are missed, some vessels are shown.",
+        "Look through the whole CT.",
+    )
 
 
 def _add_trachea(ct: Volume, labels: Array, watcher: Watcher) -> list[Notice]:

@@ -52,6 +52,8 @@ class PredictJob:
     """Segment this part of the scan only."""
     points: tuple[Point, ...] = ()
     """For a model of points: LPS positions in mm."""
+    search: bool = False
+    """For a model of points: look for candidates instead; experimental."""
     trachea: bool = False
     """For a model of both lungs: add trachea and main bronchi."""
     series_uid: str | None = None
@@ -116,6 +118,7 @@ class Runner:
             scan.volume,
             region=job.region,
             points=job.points,
+            search=job.search,
             trachea=job.trachea,
             force=job.force,
             progress=lambda stage, share: report(stage, 0.96 * share),
@@ -138,7 +141,7 @@ class Runner:
                     scan.volume,
                     result.labelmap,
                     result.labels,
-                    near=bool(job.points),
+                    near=bool(result.points),
                     overwrite=job.overwrite,
                 )
         content = make_report(job, scan, result, watch.seconds)
@@ -191,18 +194,20 @@ def voxels_sha256(voxels: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(voxels).data).hexdigest()
 
 
-def describe_segments(job: PredictJob, scan: Volume, result: Segmentation) -> list[dict[str, Any]]:
+def describe_segments(scan: Volume, result: Segmentation) -> list[dict[str, Any]]:
     """Return each label with its codes and measures.
 
     ``mean_hu`` is None without voxels or HU; ``percent_of`` says how much of the structures it was
-    looked for in it takes; ``diameter_mm`` and ``point_mm`` are those of what lies at a point.
+    looked for in it takes; ``diameter_mm`` and ``point_mm`` are those of what lies at a point, and
+    ``blobness`` is that of a candidate.
     ``volume_ml`` is that of a CT. The pixels of a picture have no known size: ``area_px`` counts
     them, and ``percent_of_picture`` says how much of the picture (a stack: of all of it) they are.
     """
     box = label_box(result.labelmap.array)
     labels, voxels = result.labelmap.array[box], scan.array[box]
     segments = []
-    points: Sequence[Point | None] = job.points or [None] * len(result.labels)
+    points: Sequence[Point | None] = result.points or [None] * len(result.labels)
+    spots = [one.blobness for one in result.search.kept] if result.search else []
     for label, point in zip(result.labels, points, strict=True):
         inside = labels == label.value
         mean = mean_hu(voxels[inside]) if scan.is_hu else None
@@ -224,6 +229,7 @@ def describe_segments(job: PredictJob, scan: Volume, result: Segmentation) -> li
                 "mean_hu": mean,
                 "diameter_mm": None if diameter is None else round(diameter, 1),
                 "point_mm": to_plain(point),
+                "blobness": round(spots[label.value - 1], 1) if spots else None,
                 "percent_of": {
                     name: round(100 * share, 2)
                     for name, share in result.shares.get(label.name, {}).items()
@@ -231,6 +237,14 @@ def describe_segments(job: PredictJob, scan: Volume, result: Segmentation) -> li
             }
         )
     return segments
+
+
+def describe_search(result: Segmentation) -> dict[str, Any] | None:
+    """Return how many candidates a search looked at and kept; None where there was none."""
+    if result.search is None:
+        return None
+    kept = len(result.search.kept)
+    return {"experimental": True, "looked_at": result.search.looked_at, "kept": kept}
 
 
 def mean_hu(voxels: Array) -> float | None:
@@ -255,7 +269,8 @@ def make_report(
     box = label_box(result.labelmap.array)
     return {
         "status": result.status,
-        "segments": describe_segments(job, volume, result),
+        "segments": describe_segments(volume, result),
+        "search": describe_search(result),
         "box": {
             "offset_ijk": [part.start for part in reversed(box)],
             "size_ijk": [part.stop - part.start for part in reversed(box)],
@@ -283,6 +298,7 @@ def make_report(
             "allow_gaps": job.allow_gaps,
             "region": to_plain(job.region),
             "points": to_plain(job.points),
+            "search": job.search,
             "trachea": job.trachea,
             "views": list(result.views),
             "mirror": result.mirror,

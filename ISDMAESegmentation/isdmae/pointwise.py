@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .candidates import Candidate, looks_like_nodule
 from .checks import Notice
 from .compute import LoadedNetwork, Watcher
 from .errors import InputError
@@ -19,7 +20,7 @@ MOST_POINTS = 255
 
 def label_points(
     turned: Volume, points: Sequence[Point], edge: int, network: LoadedNetwork, watcher: Watcher
-) -> tuple[Array, list[Notice]]:
+) -> tuple[Array, dict[int, Notice]]:
     """Label what lies at each point: uint8 (k, j, i), 1 at the first point, 2 at the second, ...
 
     Parameters
@@ -37,8 +38,9 @@ def label_points(
     -------
     numpy.ndarray
         The labels.
-    list of Notice
-        The points at which nothing was found, nothing new, or more than the network sees.
+    dict of int to Notice
+        The points at which nothing was found, nothing new, or more than the network sees, by
+        number.
 
     Raises
     ------
@@ -54,43 +56,73 @@ def label_points(
     cut = [cut_crops(turned, point, edge) for point in points]
     seen = min(edge, network.info.preprocess.middle or edge)
     labels = np.zeros(turned.shape, dtype=np.uint8)
-    notices = []
+    notices: dict[int, Notice] = {}
     for number, crops in enumerate(cut, start=1):
         part = watcher.part((number - 1) / len(cut), 1 / len(cut))
         stack = Volume(array=crops.pictures, is_hu=False)
         found = label_slices(stack, slice(0, len(crops.pictures)), network, part)
         with watcher.watch("follow through slices"):
-            notices += _place(labels, structure_at(crops, found), crops, seen, number)
+            notice = _place(labels, structure_at(crops, found), crops, seen, number)
+            if notice is not None:
+                notices[number] = notice
     return labels, notices
+
+
+def search_points(
+    turned: Volume,
+    lungs: Array,
+    candidates: Sequence[Candidate],
+    edge: int,
+    network: LoadedNetwork,
+    watcher: Watcher,
+) -> tuple[Array, list[Candidate]]:
+    """Label what looks like a nodule among what lies at candidates; experimental.
+
+    Arguments as for `label_points`; ``lungs`` is uint8 (k, j, i).
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (k, j, i): 1 at the first candidate that is kept, 2 at the second, ...
+    list of Candidate
+        Those that are kept.
+    """
+    points = [candidate.point_mm for candidate in candidates]
+    labels, odd = label_points(turned, points, edge, network, watcher)
+    values, kept = np.zeros(MOST_POINTS + 1, np.uint8), []
+    with watcher.watch("shape of candidates"):
+        for number, candidate in enumerate(candidates, start=1):
+            part = labels == number
+            if number not in odd and looks_like_nodule(part, lungs, turned.spacing_mm):
+                kept.append(candidate)
+                values[number] = len(kept)
+    found: Array = values[labels]
+    return found, kept
 
 
 def _place(
     labels: Array, structure: Array | None, crops: Crops, seen: int, number: int
-) -> list[Notice]:
+) -> Notice | None:
     """Write what was found at a point into the labels, and return what is to be said of it."""
     if structure is None:
-        return [_nothing_at(number)]
+        return _nothing_at(number)
     box, mine = on_scan(structure, crops, labels.shape)
     if not mine.any():
-        return [_nothing_at(number)]
+        return _nothing_at(number)
     if not paste(labels, box, mine, number):
-        return [
-            Notice(
-                "point-repeated",
-                f"Point {number} lies in a nodule that has a point already.",
-                "Remove one of the two points.",
-            )
-        ]
+        return Notice(
+            "point-repeated",
+            f"Point {number} lies in a nodule that has a point already.",
+            "Remove one of the two points.",
+        )
     if is_cut_off(structure, crops, seen, len(labels)):
-        return [
-            Notice(
-                "nodule-at-edge",
-                f"What was found at point {number} is longer than a nodule, or reaches the end of "
-                f"what the model sees there ({seen * crops.spacing_mm[0]:.0f} mm across).",
-                "Do not use its size; look whether it took in a vessel or the chest wall.",
-            )
-        ]
-    return []
+        return Notice(
+            "nodule-at-edge",
+            f"What was found at point {number} is longer than a nodule, or reaches the end of "
+            f"what the model sees there ({seen * crops.spacing_mm[0]:.0f} mm across).",
+            "Do not use its size; look whether it took in a vessel or the chest wall.",
+        )
+    return None
 
 
 def _nothing_at(number: int) -> Notice:

@@ -21,13 +21,14 @@ import SimpleITK as sitk
 
 from isdmae import io
 from isdmae.bundle import Bundle, find_bundle
+from isdmae.candidates import Candidate
 from isdmae.cli import main
 from isdmae.job import PredictJob, Runner
 from isdmae.phantom import Phantom
 from isdmae.schema import from_plain
 from isdmae.volume import Volume
 from panel_under_test import is_alive
-from tiny_model import write_point_bundle
+from tiny_model import write_lungs_everywhere, write_point_bundle
 
 
 @pytest.fixture
@@ -154,6 +155,35 @@ def test_the_report_is_enough_to_repeat_a_run_at_points(ct: Path, tmp_path: Path
     first, again = (io.read(tmp_path / f"{name}.nrrd").volume.array for name in ("first", "again"))
     assert set(np.unique(first)) == {0, 1, 2}
     assert np.array_equal(again, first)
+
+
+def test_a_search_is_in_the_report_and_comes_out_again(
+    ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    volume = io.read(ct).volume
+    x, y, z = volume.affine[:3] @ (*(size // 2 for size in volume.shape[::-1]), 1)
+    spot = Candidate(point_mm=(float(x), float(y), float(z)), blobness=81.26, scale_mm=2.2)
+    monkeypatch.setattr("isdmae.inference.find_candidates", lambda ct, lungs: [spot])
+    monkeypatch.setenv("ISDMAE_MODELS", str(tmp_path))
+    write_lungs_everywhere(tmp_path / "everywhere")
+    bundle = write_point_bundle(tmp_path / "points", search_within="everywhere")
+    report = tmp_path / "first.json"
+    options = ["--search", "--report", str(report), "--preview", str(tmp_path / "first.png")]
+    for kept in (0, 1):
+        assert predict(ct, tmp_path / f"{kept}.seg.nrrd", bundle, *options, "--overwrite") == 0
+        facts = json.loads(report.read_text())
+        assert facts["search"] == {"experimental": True, "looked_at": 1, "kept": kept}
+        assert len(facts["segments"]) == kept
+        monkeypatch.setattr("isdmae.pointwise.is_cut_off", lambda *_: False)
+        monkeypatch.setattr("isdmae.pointwise.looks_like_nodule", lambda *_: True)
+    (segment,) = facts["segments"]
+    assert (segment["id"], segment["blobness"]) == ("candidate_1", 81.3)
+    assert segment["point_mm"] == pytest.approx([x, y, z])
+    assert "Look through the whole CT." in caplog.text
+    facts = repeat(report, ct, bundle.folder, tmp_path)
+    assert (facts["options"]["search"], facts["options"]["points"]) == (True, [])
+    assert predict(ct, tmp_path / "b.nrrd", bundle, "--search", "--points", "0,0,0") == 2
+    assert "Leave out the points or the search." in caplog.text
 
 
 def test_the_scan_is_never_replaced_by_its_result(ct: Path, tiny_bundle: Bundle) -> None:

@@ -218,6 +218,7 @@ def test_a_model_of_points_sees_axial_crops_and_has_one_label(tiny_bundle: Bundl
         ({"crop_edge": 8}, "not plausible"),
         ({"views": ["axial", "coronal"]}, "axial crops"),
         ({"labels": tiny_info()["labels"]}, "one label"),
+        ({"crop_edge": None, "search_within": "lungs"}, "only a model of points searches"),
     ):
         edit(tiny_bundle, **{"crop_edge": 128, "labels": [label], "views": ["axial"], **changes})
         with pytest.raises(InputError, match=words):

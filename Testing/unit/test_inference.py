@@ -14,11 +14,12 @@ import torch
 
 from isdmae import compute
 from isdmae.bundle import Bundle, write_bundle
+from isdmae.candidates import Candidate
 from isdmae.compute import Stopwatch, Watcher, is_out_of_memory
 from isdmae.device import DeviceChoice
 from isdmae.errors import Cancelled, InputError, ResourceError
 from isdmae.findings import result_notices
-from isdmae.inference import Predictor, Segmentation
+from isdmae.inference import Predictor, Search, Segmentation
 from isdmae.labels import LUNGS, make_label
 from isdmae.networks.segmenter import Segmenter
 from isdmae.networks.unet import UNetConfig
@@ -27,7 +28,7 @@ from isdmae.region import Region
 from isdmae.schema import to_plain
 from isdmae.slicewise import label_slices
 from isdmae.volume import Volume
-from tiny_model import MIDDLE, TINY_NETWORK, tiny_info, write_point_bundle
+from tiny_model import MIDDLE, TINY_NETWORK, tiny_info, write_lungs_everywhere, write_point_bundle
 
 
 @pytest.fixture
@@ -543,6 +544,85 @@ def test_what_a_network_of_points_sees_is_as_large_on_coarse_pixels(
     expected[17:24, 38:43, 28:33] = 1  # 24 pixels of 0.7 mm
     assert np.array_equal(result.labelmap.array, expected)
     assert "17 mm across" in result.notices[-1].message
+
+
+@pytest.fixture
+def searching(
+    tmp_path: Path, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Predictor, Volume, list[Candidate]]:
+    """A model of points that searches, a CT, and three candidates that any search finds in it."""
+    monkeypatch.setenv("ISDMAE_MODELS", str(tmp_path))
+    write_lungs_everywhere(tmp_path / "everywhere")
+    bundle = write_point_bundle(tmp_path / "points", search_within="everywhere")
+    ct = with_pixels_as_of_lidc(small_phantom.ct)
+    spots = [
+        Candidate(point_mm=lps_of(ct, *place), blobness=90.0 - k, scale_mm=2.2)
+        for k, place in enumerate([(20, 40, 30), (8, 50, 70), (26, 20, 60)])
+    ]
+    monkeypatch.setattr("isdmae.inference.find_candidates", lambda ct, lungs: spots)
+    return Predictor(bundle.folder, device="cpu"), ct, spots
+
+
+def test_a_search_shows_what_looks_like_a_nodule_and_counts_it_anew(
+    searching: tuple[Predictor, Volume, list[Candidate]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor, ct, spots = searching
+    lungs_seen = []
+
+    def not_the_second(part: np.ndarray, lungs: np.ndarray, spacing_mm: object) -> bool:
+        lungs_seen.append(bool(lungs.all()))
+        return not part[8, 50, 70]
+
+    monkeypatch.setattr("isdmae.pointwise.is_cut_off", lambda *_: False)
+    monkeypatch.setattr("isdmae.pointwise.looks_like_nodule", not_the_second)
+    result = predictor.segment(ct, search=True)
+    assert lungs_seen == [True] * 3
+    assert [label.name for label in result.labels] == ["candidate 1", "candidate 2"]
+    assert {label.type.meaning for label in result.labels} == {"Nodule"}
+    assert result.search == Search(looked_at=3, kept=(spots[0], spots[2]))
+    assert result.points == (spots[0].point_mm, spots[2].point_mm)
+    places = ((20, 40, 30), (8, 50, 70), (26, 20, 60))
+    assert [int(result.labelmap.array[place]) for place in places] == [1, 0, 2]
+    assert result.notices[-1].code == "candidates-experimental"
+    assert set(result.diameters_mm) == {"candidate 1", "candidate 2"}
+    given = predictor.segment(ct, points=result.points)
+    assert np.array_equal(given.labelmap.array, result.labelmap.array)
+
+    # Of a region those in it.
+    region = Region(centre_mm=spots[2].point_mm, size_mm=(30.0, 30.0, 30.0))
+    result = predictor.segment(ct, search=True, region=region)
+    assert result.search == Search(looked_at=1, kept=(spots[2],))
+
+
+def test_a_search_that_keeps_nothing_never_says_that_there_is_no_nodule(
+    searching: tuple[Predictor, Volume, list[Candidate]],
+) -> None:
+    predictor, ct, _ = searching
+    result = predictor.segment(ct, search=True)  # all of them reach the end of what it sees
+    assert result.search == Search(looked_at=3, kept=())
+    assert (result.labels, result.status) == ((), "empty")
+    assert not result.labelmap.array.any()
+    assert result.notices[-1].code == "no-candidates"
+    assert "does not mean that there is no nodule" in result.notices[-1].message
+
+
+def test_searches_that_cannot_be_are_refused(
+    searching: tuple[Predictor, Volume, list[Candidate]], tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    predictor, ct, spots = searching
+    points = [spots[0].point_mm]
+    picture = Volume(array=np.arange(32 * 32).reshape(1, 32, 32), is_hu=False)
+    blind = Predictor(write_point_bundle(tmp_path / "blind").folder, device="cpu")
+    whole = Predictor(tiny_bundle.folder, device="cpu")
+    for model, volume, given, code in (
+        (predictor, ct, points, "search-and-points"),
+        (predictor, picture, [], "cannot-search"),
+        (blind, ct, [], "cannot-search"),
+        (whole, ct, [], "cannot-search"),
+    ):
+        with pytest.raises(InputError) as caught:
+            model.segment(volume, points=given, search=True)
+        assert caught.value.code == code
 
 
 def test_points_that_find_nothing_new_are_named(tmp_path: Path, small_phantom: Phantom) -> None:
