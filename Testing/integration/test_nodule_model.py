@@ -35,19 +35,6 @@ def test_the_bundle_is_whole_free_and_small(predictor: Predictor) -> None:
     assert [label.name for label in info.labels] == ["nodule"]
 
 
-def test_a_search_proposes_the_nodules_of_a_patient(predictor: Predictor, data_dir: Path) -> None:
-    """Experimental; `candidates.py` measures more scans."""
-    scan = io.read(data_dir / "lidc" / "LIDC-IDRI-0003_ct.nii.gz").volume
-    truth = io.read(data_dir / "lidc" / "LIDC-IDRI-0003_nodule.nii.gz").volume.array > 0
-    found = predictor.segment(scan, search=True).labelmap.array
-    numbers = sitk.GetArrayFromImage(
-        sitk.ConnectedComponent(sitk.GetImageFromArray(truth.astype(np.uint8)), True)
-    )
-    for number in (1, 2, 3):
-        assert found[numbers == number].any()
-    assert len(np.unique(found[~truth & (found > 0)])) <= 4
-
-
 def test_nodules_of_a_patient_that_it_never_saw(predictor: Predictor, data_dir: Path) -> None:
     """From a point in the middle of each; `nodule_points.py` measures clicks beside it as well."""
     scan = io.read(data_dir / "lidc" / "LIDC-IDRI-0003_ct.nii.gz").volume
