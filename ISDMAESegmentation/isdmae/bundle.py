@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from .errors import InputError
 from .labels import Label, check_unique
 from .networks.unet import UNetConfig
@@ -30,6 +32,8 @@ INFO_NAME = "model.json"
 WEIGHTS_NAME = "model.safetensors"
 LARGEST_INFO_BYTES = 1_000_000
 LARGEST_WEIGHTS_BYTES = 4_000_000_000
+SPARE_BYTES = 8_000_000
+"""What reading weights takes beyond three times their size."""
 MODELS_VARIABLE = "ISDMAE_MODELS"
 
 
@@ -275,6 +279,9 @@ def _read_weights(bundle: Bundle, expected: dict[str, Tensor]) -> dict[str, Tens
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != bundle.info.weights.sha256:
         raise _bad_bundle(bundle.folder, f"{WEIGHTS_NAME} does not match its SHA-256")
+    # Asked for beforehand: where memory is short, safetensors' Rust panics, and may lock itself up
+    # while it writes why.
+    np.empty(3 * len(data) + SPARE_BYTES, np.uint8)
     try:
         tensors: dict[str, Tensor] = load(data)
     except SafetensorError as error:
