@@ -127,27 +127,6 @@ def convolves_in_one_pass() -> bool:
         return False
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions and a shortcut (He et al. 2016), as in nnU-Net's residual encoder."""
-
-    def __init__(
-        self, spatial_dims: int, in_channels: int, out_channels: int, *, stride: int, norm: str
-    ) -> None:
-        super().__init__()
-        self.first = ConvNorm(spatial_dims, in_channels, out_channels, stride=stride, norm=norm)
-        self.second = ConvNorm(spatial_dims, out_channels, out_channels, norm=norm)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
-            self.shortcut = ConvNorm(
-                spatial_dims, in_channels, out_channels, kernel=1, stride=stride, norm=norm
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.first(x, then="leaky_relu")
-        result: Tensor = self.second(y, plus=self.shortcut(x), then="leaky_relu")
-        return result
-
-
 class PlainBlock(nn.Module):
     """Two convolutions (Ronneberger et al. 2015)."""
 
@@ -160,6 +139,25 @@ class PlainBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.second(self.first(x, then="leaky_relu"), then="leaky_relu")
+        return result
+
+
+class ResidualBlock(PlainBlock):
+    """The same and a shortcut (He et al. 2016), as in nnU-Net's residual encoder."""
+
+    def __init__(
+        self, spatial_dims: int, in_channels: int, out_channels: int, *, stride: int, norm: str
+    ) -> None:
+        super().__init__(spatial_dims, in_channels, out_channels, stride=stride, norm=norm)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = ConvNorm(
+                spatial_dims, in_channels, out_channels, kernel=1, stride=stride, norm=norm
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x, then="leaky_relu")
+        result: Tensor = self.second(y, plus=self.shortcut(x), then="leaky_relu")
         return result
 
 

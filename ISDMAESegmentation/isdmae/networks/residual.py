@@ -18,7 +18,7 @@ class ResidualEncoder(nn.Module):
     Level 0 begins with one plain convolution, each further level with a block of stride 2.
     """
 
-    block: type[PlainBlock | ResidualBlock] = ResidualBlock
+    block: type[PlainBlock] = ResidualBlock
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
