@@ -456,7 +456,9 @@ def test_an_index_that_does_not_fit_is_refused(
 def test_three_views_are_tried_of_cts_and_not_of_pictures(
     scans: Path, pictures: Path, tiny_bundle: Bundle
 ) -> None:
-    script = Path(__file__).resolve().parents[1] / "benchmarks" / "accuracy" / "test_time.py"
+    script = (
+        Path(__file__).resolve().parents[1] / "benchmarks" / "accuracy" / "prediction_options.py"
+    )
     ways = {}
     for folder, label in ((scans, "left lung"), (pictures, "lesion")):
         path = tiny_bundle.folder / "model.json"

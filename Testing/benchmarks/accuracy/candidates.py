@@ -15,12 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from nodule_points import ROOT, SCANS, nodules
+from nodule_points import ROOT, cases, nodules
 
 from isdmae.inference import Predictor
 from isdmae.io import read
-from isdmae.labels import NODULE
-from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae.volume import Array, Volume, to_lps_order
 
 UNMARKED = {
@@ -33,15 +31,9 @@ log = logging.getLogger(__name__)
 
 def scans(data: Path, phantoms: list[int] | None) -> Iterator[tuple[str, Volume, list[Array]]]:
     """Yield name, CT in LPS order and nodules, of the phantoms or else of the real scans."""
-    for seed in phantoms or []:
-        chest = make_phantom(PhantomConfig(seed=seed))
-        found = chest.lesions.array == NODULE.value
-        yield f"phantom {seed}", chest.ct, nodules(chest.lesions.with_array(found))
+    for name, scan, truth in cases(data, phantoms):
+        yield name, scan, nodules(truth)
     if phantoms is None:
-        for name, file in SCANS.items():
-            scan, _ = to_lps_order(read(data / "lidc" / file).volume)
-            truth, _ = to_lps_order(read(data / "lidc" / f"{name}_nodule.nii.gz").volume)
-            yield name, scan, nodules(truth)
         for name, file in UNMARKED.items():
             yield name, to_lps_order(read(data / file).volume)[0], []
 

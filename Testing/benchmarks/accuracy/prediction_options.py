@@ -1,11 +1,11 @@
 """What an option of prediction gives in accuracy, and what it costs in time.
 
     cd Testing/benchmarks/accuracy
-    python test_time.py --model lungs --pictures FOLDER/covid20-2d/images \
+    python prediction_options.py --model lungs --pictures FOLDER/covid20-2d/images \
         --truth FOLDER/covid20-2d/lung --index FOLDER/covid20-2d/case_index.csv
-    python test_time.py --model nodule --manifest runs/nodule/cache/manifest.jsonl \
+    python prediction_options.py --model nodule --manifest runs/nodule/cache/manifest.jsonl \
         --patients-of scores/nodule.csv
-    python test_time.py --part runs/lesion/cv/BUDGET/parts/RECIPE/PART \
+    python prediction_options.py --part runs/lesion/cv/BUDGET/parts/RECIPE/PART \
         --manifest runs/lesion/cache/manifest.jsonl
 
 Each case is segmented by all ways in turns, so that a busy moment slows all of them. A part of a
