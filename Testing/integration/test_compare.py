@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +21,7 @@ from isdmae.io import to_sitk, write_image_atomic, write_labelmap
 from isdmae.labels import LUNGS
 from isdmae.networks import unet
 from isdmae.phantom import PhantomConfig, make_phantom
-from isdmae_train import cli, compare, loop
+from isdmae_train import cli, compare, compare_part, loop
 from isdmae_train.compare_data import RECORD, prepare_once
 from isdmae_train.compare_plan import load_comparison, parts_of
 from isdmae_train.config.compare import CompareConfig, CompareOptions, CompareRecipe
@@ -29,6 +32,14 @@ from isdmae_train.shapes import network_shape
 TINY = ((16, 16, 16), (0, 1, 1))
 PATIENTS = 4
 LATER = 9
+HOLD = """
+import sys, time
+from pathlib import Path
+from isdmae_train.claim import claimed
+with claimed(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(120)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -195,7 +206,7 @@ def test_interrupted_anywhere_and_resumed_it_writes_the_same_table(
 ) -> None:
     assert cli.main(["compare", "--recipe", str(recipe(data, tmp_path / "whole"))]) == 0
     parts = recipe(data, tmp_path / "parts")
-    real_step, real_score = loop.Descent.step, compare.evaluate
+    real_step, real_score = loop.Descent.step, compare_part.evaluate
     calls = {"steps": 0, "scored": 0}
 
     def step(*arguments: Any) -> float:
@@ -212,7 +223,7 @@ def test_interrupted_anywhere_and_resumed_it_writes_the_same_table(
         return real_score(*arguments, **options)
 
     monkeypatch.setattr(loop.Descent, "step", step)
-    monkeypatch.setattr(compare, "evaluate", score)
+    monkeypatch.setattr(compare_part, "evaluate", score)
     codes = []
     while not codes or codes[-1] == 4:
         codes.append(cli.main(["compare", "--recipe", str(parts)]))
@@ -222,6 +233,53 @@ def test_interrupted_anywhere_and_resumed_it_writes_the_same_table(
     assert calls["steps"] == 2 * 2 + 6 * 3, "no step was done twice"
     assert calls["scored"] == 7
     assert tables(tmp_path / "parts") == tables(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("taken", "left"),
+    [("out/smoke/parts/none/fold0-seed0-labels100", 1), ("out/smoke/pretrain/isd-mae-fold0", 2),
+     ("cache", 6)],
+)  # fmt: skip
+def test_what_another_process_has_taken_is_left_to_it_until_it_dies(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str, left: int
+) -> None:
+    path = recipe(data, tmp_path / "out")
+    plain = yaml.safe_load(path.read_text())
+    plain["prepare"]["out"] = str(tmp_path / "cache")
+    path.write_text(yaml.safe_dump(plain))
+    (tmp_path / taken).mkdir(parents=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / taken)], stdout=subprocess.PIPE
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"held\n"
+    done_without = []
+
+    def wait(_seconds: float) -> None:
+        done_without.append(len(list(tmp_path.rglob("parts/*/*/done.json"))))
+        other.kill()
+        other.wait()
+
+    monkeypatch.setattr(compare, "time", SimpleNamespace(sleep=wait))
+    try:
+        assert cli.main(["compare", str(path)]) == 0
+    finally:
+        other.kill()
+        other.communicate()
+    assert done_without == [6 - left]
+    assert json.loads(tables(tmp_path / "out")["json"])["parts"] == {"done": 6, "all": 6}
+
+
+def test_a_process_that_waits_for_another_can_be_stopped(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(*_: Any) -> None:
+        raise InputError("in-use", "Another process works there.", "Wait.")
+
+    monkeypatch.setattr(compare, "do_part", taken)
+    asked = SimpleNamespace(sleep=lambda _: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(compare, "time", asked)
+    assert cli.main(["compare", str(recipe(data, tmp_path / "out"))]) == 4
 
 
 def test_a_finished_comparison_does_nothing_again_and_refuses_another_configuration(
@@ -234,7 +292,7 @@ def test_a_finished_comparison_does_nothing_again_and_refuses_another_configurat
     assert cli.main(["compare", str(path)]) == 0
     before = tables(out)
     assert json.loads(before["json"])["parts"]["all"] == 1
-    monkeypatch.setattr(compare, "finetune", lambda config: pytest.fail("it was done"))
+    monkeypatch.setattr(compare_part, "finetune", lambda config: pytest.fail("it was done"))
     assert cli.main(["compare", str(path)]) == 0
     assert tables(out) == before
     other = recipe(data, out, **only, finetune={"loop": {"learning_rate": 0.5}})
@@ -260,7 +318,7 @@ def test_from_scratch_with_the_steps_of_both_trainings_is_a_baseline(
         for name in ("none", "none-long")
     }
     assert [json.loads(log.splitlines()[-1])["step"] for log in logs.values()] == [3, 5]
-    monkeypatch.setattr(compare, "finetune", lambda config: pytest.fail("it was done"))
+    monkeypatch.setattr(compare_part, "finetune", lambda config: pytest.fail("it was done"))
     assert cli.main(["compare", str(path), "--baseline", "none-long"]) == 0
     rows = json.loads(tables(out)["json"])["rows"]
     assert {row["recipe"] for row in rows if "dice_difference" in row} == {"none"}
@@ -349,7 +407,7 @@ def test_a_recipe_that_cannot_work_is_refused_before_the_work(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any],
     message: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(compare, "finetune", lambda config: pytest.fail("it was begun"))
+    monkeypatch.setattr(compare_part, "finetune", lambda config: pytest.fail("it was begun"))
     assert cli.main(["compare", str(recipe(data, tmp_path / "out", **changes))]) == 2
     assert message in caplog.text
 
