@@ -144,6 +144,58 @@ def test_every_encoder_feeds_the_decoder_at_full_resolution(encoder: str, dims: 
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
+@pytest.mark.parametrize("groups", [1, 16])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "size"),
+    [
+        (3, 1, (2, 6, 6)), (3, 1, (1, 6, 6)), (3, 1, (2, 2, 2)), (3, 2, (6, 1, 6)),
+        (3, 2, (6, 6, 1)), (5, 1, (4, 6, 6)), (5, 1, (3, 2, 6)), (7, 1, (5, 8, 8)),
+        (7, 2, (6, 8, 8)), (7, 4, (4, 8, 8)), ((1, 3, 3), 2, (8, 1, 8)), (3, 2, (8, 1)),
+        (3, 1, (6, 6, 6)), (5, 1, (8, 8)),
+    ],
+)  # fmt: skip
+def test_gradients_of_thin_maps_are_right_in_half_precision_too(
+    kernel: int | tuple[int, ...], stride: int, size: tuple[int, ...], groups: int
+) -> None:
+    torch.manual_seed(0)
+    kernels = (kernel,) * len(size) if isinstance(kernel, int) else kernel
+    padding = tuple(one // 2 for one in kernels)
+    layout = {"stride": stride, "padding": padding, "groups": groups}
+    ours = blocks.CONV[len(size)](16, 16, kernels, **layout)
+    theirs = {2: torch.nn.Conv2d, 3: torch.nn.Conv3d}[len(size)](16, 16, kernels, **layout)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 16, *size)
+    exact = theirs.double()(x.double())
+    direction = torch.randn(exact.shape)
+    exact.backward(direction.double())
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
+        ours.zero_grad()
+        _ = [torch.full((100_000,), torch.nan) for _ in range(8)]  # what lies in free memory
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            result = ours(x)
+        result.backward(direction.to(result.dtype))
+        assert (result - exact).norm() <= tolerance * exact.norm()
+        error = (ours.weight.grad - theirs.weight.grad).norm()
+        assert error <= tolerance * theirs.weight.grad.norm()
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("encoder", SHAPES)
+def test_a_thin_cube_gives_the_same_gradients_in_half_precision(encoder: str, depth: int) -> None:
+    torch.manual_seed(0)
+    config = small(encoder, 3)
+    network = Segmenter(config, classes=3)
+    x = torch.randn(1, config.in_channels, depth * config.stride, *[2 * config.stride] * 2)
+    gradients = []
+    for enabled in (False, True):
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            logits = network(x)
+        logits.float().square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    assert (gradients[1] - gradients[0]).norm() < 0.2 * gradients[0].norm()
+
+
 @pytest.mark.parametrize("encoder", SHAPES)
 def test_folding_does_not_change_the_logits_of_any_encoder(encoder: str) -> None:
     torch.manual_seed(0)

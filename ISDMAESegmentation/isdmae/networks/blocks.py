@@ -16,7 +16,44 @@ log = logging.getLogger(__name__)
 Activation = Literal["", "relu", "leaky_relu"]
 SLOPE = 0.01
 
-CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
+
+class Conv2d(nn.Conv2d):
+    """As `torch.nn.Conv2d`; an axis shorter than the kernel is padded first, see `pad_short`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``x``, (B, C, H, W)."""
+        x, padding = pad_short(self, x)
+        layout = (self.stride, padding, self.dilation, self.groups)
+        return functional.conv2d(x, self.weight, self.bias, *layout)
+
+
+class Conv3d(nn.Conv3d):
+    """As `torch.nn.Conv3d`; an axis shorter than the kernel is padded first, see `pad_short`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``x``, (B, C, D, H, W)."""
+        x, padding = pad_short(self, x)
+        layout = (self.stride, padding, self.dilation, self.groups)
+        return functional.conv3d(x, self.weight, self.bias, *layout)
+
+
+def pad_short(conv: nn.Conv2d | nn.Conv3d, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """Pad the axes of ``x`` that are shorter than the kernel; return the padding still to be done.
+
+    The values of the convolution are the same. Left to pad such an axis itself, oneDNN (3.12, of
+    PyTorch 2.13, on a CPU with AVX-512 and bfloat16) returns gradients of the weights read from
+    memory that is not theirs, or ends the process: the deepest maps of a cube are that thin.
+    """
+    padding = tuple(int(pad) for pad in conv.padding)
+    short = [n < kernel for n, kernel in zip(x.shape[2:], conv.kernel_size, strict=True)]
+    if not any(short) or not any(padding):
+        return x, padding
+    first = [pad if is_short else 0 for pad, is_short in zip(padding, short, strict=True)]
+    x = functional.pad(x, [pad for pad in reversed(first) for _ in range(2)])
+    return x, tuple(pad - done for pad, done in zip(padding, first, strict=True))
+
+
+CONV: dict[int, type[nn.Module]] = {2: Conv2d, 3: Conv3d}
 TRANSPOSED: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 MAX_POOL: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 NORMS: dict[str, dict[int, type[nn.Module]]] = {
