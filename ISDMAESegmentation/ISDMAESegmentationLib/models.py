@@ -42,6 +42,8 @@ class Model:
     """The best known accuracy in one phrase, or an empty text."""
     needs_points: bool
     """Whether it finds what lies at points."""
+    suggests_points: bool
+    """Whether it can look for places that may be worth a point."""
     finds_lungs: bool
     """Whether it finds a left and a right lung, beside which the trachea can be shown."""
     removable: bool
@@ -182,6 +184,7 @@ def _read(path: Path, removable: bool) -> Model | None:
             non_commercial=bool(info["non_commercial"]),
             result=_best_result(info.get("results", [])),
             needs_points=info.get("crop_edge") is not None,
+            suggests_points=bool(info.get("search_within")),
             finds_lungs=[label["name"] for label in info["labels"]] == LUNGS,
             removable=removable,
         )

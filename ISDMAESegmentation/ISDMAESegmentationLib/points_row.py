@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
+from .models import Model
 from .parameter_node import ParameterNode
 
 LIST_NAME = "Nodules"
+SUGGESTED_NAME = "Nodule candidates"
 
 
 class PointsRow:
@@ -22,9 +25,11 @@ class PointsRow:
         The widgets by name.
     changed : callable
         Called when a point is placed or removed.
+    suggest : callable
+        Called when points are to be suggested.
     """
 
-    def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
+    def __init__(self, ui: Any, changed: Callable[[], None], suggest: Callable[[], None]) -> None:
         self._ui, self._changed = ui, changed
         self._parameters: ParameterNode | None = None
         self._node: slicer.vtkMRMLMarkupsFiducialNode | None = None
@@ -34,17 +39,37 @@ class PointsRow:
             slicer.vtkMRMLInteractionNode.InteractionModeChangedEvent, self._on_mode
         )
         ui.placeButton.connect("toggled(bool)", self._on_place)
+        ui.suggestButton.connect("clicked(bool)", lambda _checked: suggest())
 
-    def show(self, parameters: ParameterNode | None, *, wanted: bool, running: bool) -> None:
-        """Take the scene's choices; ``wanted`` says whether the model asks for points."""
+    def show(self, parameters: ParameterNode | None, model: Model | None, *, running: bool) -> None:
+        """Take the scene's choices, and show the row where the model asks for points."""
+        wanted = model is not None and model.needs_points
         self._parameters = parameters
         self._watch(parameters.points if parameters is not None and wanted else None)
         for name in ("pointsLabel", "pointsSelector", "placeButton"):
             getattr(self._ui, name).setVisible(wanted)
         self._ui.pointsSelector.enabled = not running
         self._ui.placeButton.enabled = parameters is not None and not running
+        self._ui.suggestButton.setVisible(wanted and model.suggests_points)
         if not wanted or running:
             self.stop()
+
+    def refuse_suggestions(self, why_not: str) -> None:
+        """Enable the button that suggests points unless there is a reason against it."""
+        self._ui.suggestButton.enabled = not why_not
+        self._ui.suggestButton.toolTip = why_not or _(
+            "Experimental: segment round spots in the lungs and list them as points. It misses "
+            "nodules and shows vessels; look through the whole CT all the same."
+        )
+
+    def take_suggestions(self, places: list[tuple[float, float, float]]) -> None:
+        """Put points (RAS of the world) into a list of their own, and choose it."""
+        if self._parameters is None or not places:
+            return
+        node = _new_list(SUGGESTED_NAME)
+        for place in places:
+            node.AddControlPointWorld(vtk.vtkVector3d(*place))
+        self._parameters.points = node
 
     def why_not(self) -> str:
         """Return what is missing for a run, or an empty text."""
@@ -86,12 +111,7 @@ class PointsRow:
                 self._interaction.SwitchToViewTransformMode()
             return
         if self._parameters.points is None:
-            name = slicer.mrmlScene.GenerateUniqueName(LIST_NAME)
-            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
-            node.CreateDefaultDisplayNodes()
-            # A cross: the default ball would hide the nodule that it marks.
-            display = node.GetDisplayNode()
-            display.SetGlyphType(display.Cross2D)
+            node = _new_list(LIST_NAME)
             self._parameters.points = node
             self._watch(node)
             self._ui.placeButton.setChecked(True)
@@ -105,3 +125,14 @@ class PointsRow:
     def _on_mode(self, _caller: object, _event: str) -> None:
         if not self._placing():
             self.stop()
+
+
+def _new_list(name: str) -> slicer.vtkMRMLMarkupsFiducialNode:
+    """Add a list of points whose marks do not hide what they mark, as the default balls would."""
+    node = slicer.mrmlScene.AddNewNodeByClass(
+        "vtkMRMLMarkupsFiducialNode", slicer.mrmlScene.GenerateUniqueName(name)
+    )
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetGlyphType(display.Cross2D)
+    return node

@@ -35,6 +35,7 @@ class RunRequest:
     force: bool = False
     points: slicer.vtkMRMLMarkupsFiducialNode | None = None
     trachea: bool = False
+    search: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ class Run:
             job["points"] = points_in_file(request.points, request.volume)
         if request.trachea:
             job["trachea"] = True
+        if request.search:
+            job["search"] = True
         return job
 
     def _watch_scene(self) -> None:

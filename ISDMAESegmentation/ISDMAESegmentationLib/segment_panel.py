@@ -21,7 +21,7 @@ from .points_row import PointsRow
 from .result_table import ResultTable
 from .run import Run, RunListener, RunRequest
 from .scene_segmentation import stored_report
-from .scene_volume import surround
+from .scene_volume import surround, world_of
 from .segmentation_logic import SegmentationLogic, run_facts
 from .text import DOUBLE_CLICK_S, failure_style, stage_in_words, time_left
 from .undo import RunUndo
@@ -46,11 +46,12 @@ class SegmentPanel:
         self._environment: Environment | None = None
         self._run: Run | None = None
         self._begun = 0.0
+        self._searching = False  # whether the run looks for points
         self._message: Failure | str = ""
         self._table = ResultTable(ui.resultTable)
         self._editor = EmbeddedEditor(ui.editorArea)
         self._undo = RunUndo()
-        self._points = PointsRow(ui, self.refresh)
+        self._points = PointsRow(ui, self.refresh, self._on_suggest)
         self._models = ValueCombo(ui.modelCombo, self._choose_model)
         self._devices = ValueCombo(ui.deviceCombo, self._choose_device)
         ui.segmentButton.connect("clicked(bool)", self._on_segment)
@@ -100,11 +101,7 @@ class SegmentPanel:
         )
         node = parameters.segmentation if parameters else None
         self._show_result(node)
-        self._points.show(
-            parameters,
-            wanted=chosen is not None and chosen.needs_points,
-            running=self.running,
-        )
+        self._points.show(parameters, chosen, running=self.running)
         self._refresh_trachea(chosen)
         self._refresh_button(chosen)
 
@@ -139,6 +136,9 @@ class SegmentPanel:
     def _refresh_button(self, model: models.Model | None) -> None:
         button = self._ui.segmentButton
         why_not = "" if self.running else self._why_not(model)
+        self._points.refuse_suggestions(
+            _("A run is going on.") if self.running else self._why_no_run(model)
+        )
         button.text = _("Cancel") if self.running else _("Segment")
         button.enabled = not why_not
         button.toolTip = why_not or _("Find the structures that the model knows.")
@@ -150,13 +150,17 @@ class SegmentPanel:
         self._say(self._message if failed else why_not or self._message)
 
     def _why_not(self, model: models.Model | None) -> str:
+        reason = self._why_no_run(model)
+        return reason or (self._points.why_not() if model.needs_points else "")
+
+    def _why_no_run(self, model: models.Model | None) -> str:
         if self._parameters is None or self._parameters.volume is None:
             return _("Choose a chest CT first.")
         if model is None:
             return _("Choose a model first; Advanced adds one.")
         if self._logic.client.busy:
             return _("Several CTs are being segmented; wait for them, or cancel them below.")
-        return self._points.why_not() if model.needs_points else ""
+        return ""
 
     def _say(self, message: Failure | str) -> None:
         label = self._ui.statusLabel
@@ -177,6 +181,12 @@ class SegmentPanel:
             self._run.cancel()
             return
         self._message = ""
+        self._searching = False
+        self._begin(force=False)
+
+    def _on_suggest(self) -> None:
+        self._message = ""
+        self._searching = True
         self._begin(force=False)
 
     def _begin(self, *, force: bool) -> None:
@@ -187,6 +197,7 @@ class SegmentPanel:
             if parameters is None:
                 return
             whole_lungs = parameters.region is None and models.finds_lungs(parameters.model)
+            at_points = models.needs_points(parameters.model) and not self._searching
             request = RunRequest(
                 parameters.volume,
                 parameters.model,
@@ -194,8 +205,9 @@ class SegmentPanel:
                 parameters.segmentation,
                 parameters.region,
                 force,
-                parameters.points if models.needs_points(parameters.model) else None,
+                parameters.points if at_points else None,
                 parameters.trachea and whole_lungs,
+                self._searching,
             )
             self._run = self._logic.start(request, listener, self._before_fill)
         except SegmentationError as error:
@@ -229,6 +241,9 @@ class SegmentPanel:
         self._message = notices if report["status"] == "empty" else f"{done} {notices}".strip()
         if self._parameters is not None:
             self._parameters.segmentation = node
+            if self._searching:
+                places = [entry["point_mm"] for entry in report["segments"]]
+                self._points.take_suggestions([world_of(place, node) for place in places])
         self.refresh()
 
     def _on_failed(self, failure: Failure) -> None:

@@ -48,6 +48,7 @@ class SegmentationLogic:
         region: slicer.vtkMRMLMarkupsROINode | None = None,
         points: slicer.vtkMRMLMarkupsFiducialNode | None = None,
         trachea: bool = False,
+        search: bool = False,
         device: str = "auto",
         force: bool = False,
     ) -> slicer.vtkMRMLSegmentationNode:
@@ -67,6 +68,9 @@ class SegmentationLogic:
             For a model of points: one in the middle of each nodule.
         trachea : bool
             For a model of both lungs, without a region: add trachea and main bronchi.
+        search : bool
+            For a model of points, without points: look for candidates in the lungs (experimental;
+            ``point_mm`` of each segment in the node's report says where).
         device : str
             "auto", "cpu", "cuda" or "mps".
         force : bool
@@ -84,7 +88,9 @@ class SegmentationLogic:
             done=lambda made, report: node.append(made),
             failed=failures.append,
         )
-        request = RunRequest(volume, model, device, segmentation, region, force, points, trachea)
+        request = RunRequest(
+            volume, model, device, segmentation, region, force, points, trachea, search
+        )
         self.start(request, listener)
         wait_for(lambda: node or failures)
         if failures:

@@ -23,6 +23,7 @@ from .volume import Array, Volume
 RANGE_HU = (-1024.0, 200.0)
 LONGEST_TO_SHORTEST = 2.0
 LEAST_SHARE_IN_LUNGS = 0.85
+BALL = np.array([m for m in np.ndindex(5, 5, 5) if sum((n - 2) ** 2 for n in m) <= 6]) - 2
 LEAST_DIAMETER_MM = 4.0
 """Of a ball of the same volume; below that two or three voxels decide."""
 
@@ -142,16 +143,30 @@ def _spots(
     for axis in range(3):
         laplacian -= np.roll(smooth, 1, axis) + np.roll(smooth, -1, axis)
     laplacian *= unit
-    highest = sitk.GetArrayFromImage(
-        sitk.GrayscaleDilate(sitk.GetImageFromArray(laplacian), [2, 2, 2])
-    )
-    peak = (laplacian == highest) & (laplacian > config.least) & inside
-    places = np.argwhere(peak)
+    places = _peaks(laplacian, (laplacian > config.least) & inside)
     places = places[((places > 0) & (places < np.array(hu.shape) - 1)).all(axis=1)]
     curvatures = np.linalg.eigvalsh(_hessians(smooth, places)) * unit
     steepest, flattest = curvatures[:, 0], curvatures[:, 2]  # both negative in a bright spot
     bright = flattest < 0
     return flattest[bright] ** 2 / -steepest[bright], places[bright]
+
+
+def _peaks(values: Array, allowed: Array) -> Array:
+    """Return where ``allowed`` values are the highest within two voxels (of a ball): int (n, 3)."""
+    peak = allowed.copy()
+    for axis in range(3):
+        low, high = np.moveaxis(values, axis, 0)[:-1], np.moveaxis(values, axis, 0)[1:]
+        at = np.moveaxis(peak, axis, 0)
+        at[:-1] &= low >= high
+        at[1:] &= high >= low
+    places = np.argwhere(peak)
+    for move in BALL:
+        others = places + move
+        inside = ((others >= 0) & (others < values.shape)).all(axis=1)
+        beaten = np.zeros(len(places), dtype=bool)
+        beaten[inside] = values[tuple(others[inside].T)] > values[tuple(places[inside].T)]
+        places = places[~beaten]
+    return places
 
 
 def _hessians(smooth: Array, places: Array) -> Array:

@@ -125,6 +125,9 @@ def take_points(
     panel.wait(lambda: not panel.running)
     ui.show3DButton.checked = True
     save("points-after", with_views=True, at_ras=nodules[0])
+    ui.suggestButton.click()
+    panel.wait(lambda: not panel.running)
+    save("points-suggested", with_views=True, at_ras=nodules[0])
     ui.modelCombo.setCurrentIndex(ui.modelCombo.findData("lungs"))
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from isdmae.bundle import Bundle
-from panel_under_test import PanelUnderTest
+from isdmae.labels import NODULE
+from isdmae.phantom import PhantomConfig, make_phantom
+from panel_under_test import PanelUnderTest, add_ct
 from slicer_harness.fixtures import slicer_app  # noqa: F401 - a fixture
 from tiny_model import write_point_bundle
 
@@ -132,6 +135,55 @@ def test_place_segment_and_place_anew(panel: PanelUnderTest, ct: Any, point_mode
     assert ui.segmentButton.enabled
     panel.segment(ct)
     assert table.isColumnHidden(5)
+
+
+def test_suggested_points_come_with_outlines_and_can_be_segmented_again(
+    panel: PanelUnderTest,
+) -> None:
+    import slicer
+
+    phantom = make_phantom(
+        PhantomConfig(shape=(60, 128, 128), spacing_mm=(2.7, 2.7, 5.0), seed=104)
+    )
+    ct = add_ct(phantom.ct)
+    ui = panel.ui
+    choose(panel, "tiny")
+    assert ui.suggestButton.isHidden()
+    choose(panel, "nodule")
+    assert not ui.suggestButton.isHidden()
+    ui.volumeSelector.setCurrentNode(None)
+    assert not ui.suggestButton.enabled
+    assert ui.suggestButton.toolTip == "Choose a chest CT first."
+    ui.volumeSelector.setCurrentNode(ct)
+    assert ui.suggestButton.enabled
+    assert not ui.segmentButton.enabled
+    ct.SetAndObserveTransformNodeID(transform("ct", 30, 20, -35, 11).GetID())
+    parts, _ = ndimage.label(phantom.lesions.array == NODULE.value)
+    k, j, i = np.argwhere(parts == np.argmax(np.bincount(parts[parts > 0]))).mean(axis=0)
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "region")
+    region.SetSize(50, 50, 50)
+    region.SetCenter(*world_of(ct, k, j, i))
+    ui.regionSelector.setCurrentNode(region)
+
+    ui.suggestButton.click()
+    assert panel.running
+    assert not ui.suggestButton.enabled
+    panel.wait(lambda: not panel.running)
+    assert "Look through the whole CT." in panel.status
+    node = ui.segmentationSelector.currentNode()
+    assert node.GetSegmentation().GetNumberOfSegments() == 1
+    suggested = found(node, "candidate_1", ct)
+    assert suggested[round(k), round(j), round(i)]
+    points = ui.pointsSelector.currentNode()
+    assert points.GetName() == "Nodule candidates"
+    assert points.GetNumberOfControlPoints() == 1
+    place = np.zeros(3)
+    points.GetNthControlPointPositionWorld(0, place)
+    assert np.linalg.norm(place - world_of(ct, k, j, i)) < 5
+
+    assert panel.segment(ct) is node
+    assert node.GetSegmentation().GetNumberOfSegments() == 1
+    assert np.array_equal(found(node, "nodule_1", ct), suggested)
 
 
 def test_placing_ends_with_the_module_and_with_another_list(

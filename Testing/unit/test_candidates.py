@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from isdmae.candidates import CandidateConfig, find_candidates, looks_like_nodule
+from isdmae.candidates import CandidateConfig, _peaks, find_candidates, looks_like_nodule
 from isdmae.volume import Array, Volume
 
 SPACING_MM = (1.0, 1.2, 2.0)
@@ -96,3 +97,18 @@ def test_rules_of_shape_and_place_from_both_sides() -> None:
     assert looks(ball(40, 38, 40, 6.0), np.where(x > 44, 0, lungs))
     assert not looks(ball(40, 38, 40, 6.0), np.where(x > 41, 0, lungs))
     assert not looks(np.zeros(SHAPE, bool), lungs)
+
+
+@pytest.mark.parametrize("step", [0.0, 0.01])
+def test_peaks_are_the_highest_within_a_ball_of_two_voxels(step: float) -> None:
+    chance = np.random.default_rng(0)
+    noise = sitk.GetImageFromArray(chance.normal(size=(20, 24, 28)).astype(np.float32))
+    values = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(noise, 1.5))
+    if step:  # ties and plateaus
+        values = np.round(values / step) * np.float32(step)
+    allowed = chance.random(values.shape) < 0.9
+    image = sitk.GetImageFromArray(values)
+    highest = sitk.GetArrayFromImage(sitk.GrayscaleDilate(image, [2, 2, 2]))
+    expected = np.argwhere((values == highest) & allowed)
+    assert len(expected) > 20
+    assert np.array_equal(_peaks(values, allowed), expected)
