@@ -18,7 +18,7 @@ from .device import DeviceChoice
 from .errors import Cancelled, InputError
 from .findings import result_notices, shares_of
 from .grids import SliceGrid
-from .labels import LARGE_AIRWAYS, LUNGS, Label, numbered
+from .labels import LARGE_AIRWAYS, Label, numbered
 from .parts import bounding_box
 from .points import Point, index_of, longest_diameter_mm
 from .pointwise import label_points, search_points
@@ -30,6 +30,7 @@ from .postprocess import (
     volumes_ml,
 )
 from .region import Region
+from .request import Request, refuse
 from .slicewise import label_slices
 from .sliding import label_cubes
 from .views import View, label_views, usable_views
@@ -76,6 +77,25 @@ class Segmentation:
     views: tuple[View, ...]
     """The views that were averaged; of a 3D model none."""
     mirror: bool
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a network found in an LPS-ordered volume: uint8 (k, j, i), not cleaned yet."""
+
+    labels: Array
+    surroundings: Array | None
+    """The structures within which it was looked for."""
+    points: tuple[Point, ...]
+    notices: list[Notice]
+    """Of what lies at points."""
+    search: Search | None = None
+
+    def within(self, inside: Array) -> _Found:
+        """Return the same without what lies outside; bool (k, j, i)."""
+        labels = np.where(inside, self.labels, 0).astype(np.uint8)
+        around = None if self.surroundings is None else self.surroundings * inside
+        return replace(self, labels=labels, surroundings=around)
 
 
 class Predictor:
@@ -213,60 +233,51 @@ class Predictor:
         watcher = Watcher(
             progress=progress or (lambda stage, share: None), stop=stop or (lambda: False)
         )
-        report, watch = watcher.progress, watcher.watch
+        request = Request(region=region, points=tuple(points), search=search, trachea=trachea)
+        watch = watcher.watch
         threads = available_threads()
         torch.set_num_threads(threads)
         with watch("check and orient"):
-            self._refuse_kind(volume)
-            self._refuse_points(volume, points, search=search)
-            self._refuse_trachea(volume, region, wanted=trachea)
+            refuse(request, self.bundle.info, volume)
             checked, notices = check_ct(volume, force=force) if volume.is_hu else (volume, [])
             turned, order = to_lps_order(checked)
             span = slice(0, len(turned.array)) if region is None else region.box(turned)[0]
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
-        around = self._around if volume.is_hu else None
-        searched: Search | None = None
-        if search:
-            labels, searched, at_points = self._search(turned, region, watcher)
-            surroundings = None
-            points = [candidate.point_mm for candidate in searched.kept]
-        else:
-            labels, surroundings, at_points = self._find(
-                turned, span, region, views, points, watcher, around
-            )
-        at_places = search or bool(points)
+        found = self._find(turned, span, request, views, watcher)
         with watch("clean"):
-            report("clean", 0.95)
+            watcher.progress("clean", 0.95)
             # What lies at a point is one part, and no speck, however small.
-            counts = CleaningCounts() if at_places else self._clean(labels, turned, span)
-        airways = _add_trachea(turned, labels, watcher) if trachea else []
+            counts = (
+                CleaningCounts() if request.at_places else self._clean(found.labels, turned, span)
+            )
+        airways = _add_trachea(turned, found.labels, watcher) if trachea else []
         with watch("clean"):
-            cleaned = turned.with_array(labels)
             if region is not None:
                 # After the cleaning: a part of a lung in a small region is no speck.
-                inside = region.mask(turned)
-                cleaned = cleaned.with_array(np.where(inside, cleaned.array, 0).astype(np.uint8))
-                surroundings = None if surroundings is None else surroundings * inside
+                found = found.within(region.mask(turned))
+            cleaned = turned.with_array(found.labels)
             back = np.ascontiguousarray(order.undo(cleaned.array))
-            structures = self._structures(points, search=search, trachea=trachea)
-            shares: dict[str, dict[str, float]] = {}
-            if around is not None and surroundings is not None and region is None:
-                shares = shares_of(
-                    cleaned.array, surroundings, structures, around.bundle.info.labels
-                )
-            diameters = longest_diameter_mm(cleaned.array, cleaned.spacing_mm) if points else {}
+            structures = self._structures(request, len(found.points))
+            shares = {} if region is not None else self._shares(found, structures)
+            diameters = (
+                longest_diameter_mm(cleaned.array, cleaned.spacing_mm) if found.points else {}
+            )
             box = bounding_box(cleaned.array)
             shown = cleaned.crop(box) if box else cleaned
             volumes = volumes_ml(shown, structures) if volume.is_hu else {}
             lung_ml = (
-                None if surroundings is None else np.count_nonzero(surroundings) * turned.voxel_ml
+                None
+                if found.surroundings is None
+                else np.count_nonzero(found.surroundings) * turned.voxel_ml
             )
             of_result = (
-                at_points if at_places else result_notices(shown, structures, lung_ml=lung_ml)
+                found.notices
+                if request.at_places
+                else result_notices(shown, structures, lung_ml=lung_ml)
             )
         if stop is not None and stop():
             raise Cancelled()
-        report("clean", 1.0)
+        watcher.progress("clean", 1.0)
         return Segmentation(
             labelmap=volume.with_array(back),
             labels=structures,
@@ -277,8 +288,8 @@ class Predictor:
                 for label in structures
                 if label.value in diameters
             },
-            points=tuple(points),
-            search=searched,
+            points=found.points,
+            search=found.search,
             status="done" if box or lung_ml else "empty",
             bundle=self.bundle,
             notices=(*notices, *left_out, *of_result, *airways),
@@ -295,33 +306,33 @@ class Predictor:
         self,
         turned: Volume,
         span: slice,
-        region: Region | None,
+        request: Request,
         views: tuple[View, ...],
-        points: Sequence[Point],
         watcher: Watcher,
-        around: Predictor | None,
-    ) -> tuple[Array, Array | None, list[Notice]]:
-        """Return the labels, the structures within which they were looked for, and notices."""
+    ) -> _Found:
+        """Return what the network finds in an LPS-ordered volume, as it comes."""
+        if request.search:
+            return self._search(turned, request.region, watcher)
         surroundings: Array | None = None
         part = watcher
-        if around is not None:
-            surroundings = around.surroundings(turned, span, region, watcher.part(0.0, 0.5))
+        if self._around is not None and turned.is_hu:
+            surroundings = self._around.surroundings(
+                turned, span, request.region, watcher.part(0.0, 0.5)
+            )
             part = watcher.part(0.5, 0.5)
-        at_points: list[Notice] = []
-        if points and self.bundle.info.crop_edge is not None:
+        notices: list[Notice] = []
+        if request.points and self.bundle.info.crop_edge is not None:
             edge = self.bundle.info.crop_edge
-            labels, odd = label_points(turned, points, edge, self.network, part)
-            at_points = list(odd.values())
+            labels, odd = label_points(turned, request.points, edge, self.network, part)
+            notices = list(odd.values())
         else:
-            labels = self._label(turned, span, region, views, part, surroundings)
+            labels = self._label(turned, span, request.region, views, part, surroundings)
         if surroundings is not None:
             labels[surroundings == 0] = 0
-        return labels, surroundings, at_points
+        return _Found(labels, surroundings, request.points, notices)
 
-    def _search(
-        self, turned: Volume, region: Region | None, watcher: Watcher
-    ) -> tuple[Array, Search, list[Notice]]:
-        """Return the labels of candidates, numbered by falling blobness, and what is to be said."""
+    def _search(self, turned: Volume, region: Region | None, watcher: Watcher) -> _Found:
+        """Return candidates, numbered by falling blobness, and what is to be said of them."""
         info = self.bundle.info
         if self._searched is None:
             device, precision = self._asked
@@ -330,25 +341,30 @@ class Predictor:
         lungs = self._searched.surroundings(turned, whole, None, watcher.part(0.0, 0.4))
         with watcher.watch("search"):
             watcher.progress("search", 0.4)
-            found = find_candidates(turned, lungs)
+            spots = find_candidates(turned, lungs)
             if region is not None:
                 inside = region.mask(turned)
-                found = [one for one in found if inside[index_of(one.point_mm, turned)]]
+                spots = [one for one in spots if inside[index_of(one.point_mm, turned)]]
         edge = info.crop_edge or 0
         part = watcher.part(0.6, 0.4)
-        labels, kept = search_points(turned, lungs, found, edge, self.network, part)
-        return labels, Search(looked_at=len(found), kept=tuple(kept)), [_say_of_search(kept)]
+        labels, kept, notice = search_points(turned, lungs, spots, edge, self.network, part)
+        search = Search(looked_at=len(spots), kept=tuple(kept))
+        return _Found(labels, None, tuple(one.point_mm for one in kept), [notice], search)
 
-    def _structures(
-        self, points: Sequence[Point], *, search: bool, trachea: bool
-    ) -> tuple[Label, ...]:
-        """Return what the values of the result mean."""
+    def _shares(self, found: _Found, structures: tuple[Label, ...]) -> dict[str, dict[str, float]]:
+        if self._around is None or found.surroundings is None:
+            return {}
+        around = self._around.bundle.info.labels
+        return shares_of(found.labels, found.surroundings, structures, around)
+
+    def _structures(self, request: Request, places: int) -> tuple[Label, ...]:
+        """Return what the values of the result mean; ``places`` is how many points there are."""
         first, *others = self.bundle.info.labels
-        if search:
-            return numbered(replace(first, name="candidate"), len(points))
-        if points:
-            return numbered(first, len(points))
-        return (first, *others, LARGE_AIRWAYS) if trachea else (first, *others)
+        if request.search:
+            return numbered(replace(first, name="candidate"), places)
+        if request.points:
+            return numbered(first, places)
+        return (first, *others, LARGE_AIRWAYS) if request.trachea else (first, *others)
 
     def _label(
         self,
@@ -404,84 +420,6 @@ class Predictor:
             removed=sum(one.removed for one in each),
             filled=sum(one.filled for one in each),
         )
-
-    def _refuse_kind(self, volume: Volume) -> None:
-        kind = "ct" if volume.is_hu else "picture"
-        if kind not in self.bundle.info.takes:
-            raise InputError(
-                "wrong-kind",
-                f"The model '{self.bundle.info.name}' does not take a {kind}.",
-                f"Give it a {' or a '.join(self.bundle.info.takes)}, or choose another model.",
-            )
-
-    def _refuse_trachea(self, volume: Volume, region: Region | None, *, wanted: bool) -> None:
-        if not wanted:
-            return
-        found = {(label.value, label.name) for label in self.bundle.info.labels}
-        if found != {(label.value, label.name) for label in LUNGS} or not volume.is_hu:
-            raise InputError(
-                "trachea-unwanted",
-                "The trachea is found beside a left and a right lung, in a CT only.",
-                "Leave it out, or choose the lung model and a CT.",
-            )
-        if region is not None:
-            raise InputError(
-                "trachea-in-region",
-                "The trachea is followed from the top of the whole scan, not within a region.",
-                "Leave out the trachea or the region.",
-            )
-
-    def _refuse_search(self, volume: Volume, points: Sequence[Point]) -> None:
-        if not self.bundle.info.search_within or not volume.is_hu:
-            raise InputError(
-                "cannot-search",
-                f"The model '{self.bundle.info.name}' cannot search this image for candidates.",
-                "Choose a model of points that can, such as 'nodule', and a CT.",
-            )
-        if points:
-            raise InputError(
-                "search-and-points",
-                "A search finds its points by itself, and points were given.",
-                "Leave out the points or the search.",
-            )
-
-    def _refuse_points(self, volume: Volume, points: Sequence[Point], *, search: bool) -> None:
-        name = self.bundle.info.name
-        if search:
-            self._refuse_search(volume, points)
-        elif self.bundle.info.crop_edge is None:
-            if points:
-                raise InputError(
-                    "points-unwanted",
-                    f"The model '{name}' looks at whole scans; it has no use for points.",
-                    "Leave the points out, or choose a model that asks for them.",
-                )
-        elif points and not volume.is_hu:
-            raise InputError(
-                "points-unwanted",
-                "A picture is taken as a crop round its point, which is its middle.",
-                "Leave the points out, or give the CT itself.",
-            )
-        elif not points and volume.is_hu:
-            raise InputError(
-                "no-points",
-                f"The model '{name}' finds what lies at points, and there is none.",
-                "Place a point in each nodule.",
-            )
-
-
-def _say_of_search(kept: Sequence[Candidate]) -> Notice:
-    if not kept:
-        return Notice(
-            "no-candidates",
-            "The search proposes nothing; that does not mean that there is no nodule.",
-            "Look through the whole CT, and place points in nodules that you see.",
-        )
-    return Notice(
-        "candidates-experimental",
-        "Candidates are a proposal: some nodules are missed, some vessels are shown.",
-        "Look through the whole CT.",
-    )
 
 
 def _add_trachea(ct: Volume, labels: Array, watcher: Watcher) -> list[Notice]:

@@ -75,7 +75,7 @@ def search_points(
     edge: int,
     network: LoadedNetwork,
     watcher: Watcher,
-) -> tuple[Array, list[Candidate]]:
+) -> tuple[Array, list[Candidate], Notice]:
     """Label what looks like a nodule among what lies at candidates; experimental.
 
     Arguments as for `label_points`; ``lungs`` is uint8 (k, j, i).
@@ -86,6 +86,8 @@ def search_points(
         uint8 (k, j, i): 1 at the first candidate that is kept, 2 at the second, ...
     list of Candidate
         Those that are kept.
+    Notice
+        How far to trust them.
     """
     points = [candidate.point_mm for candidate in candidates]
     labels, odd = label_points(turned, points, edge, network, watcher)
@@ -97,7 +99,7 @@ def search_points(
                 kept.append(candidate)
                 values[number] = len(kept)
     found: Array = values[labels]
-    return found, kept
+    return found, kept, _say_of_search(kept)
 
 
 def _place(
@@ -130,4 +132,18 @@ def _nothing_at(number: int) -> Notice:
         "nothing-at-point",
         f"Nothing was found at point {number}.",
         "Place it nearer to the middle of the nodule.",
+    )
+
+
+def _say_of_search(kept: Sequence[Candidate]) -> Notice:
+    if not kept:
+        return Notice(
+            "no-candidates",
+            "The search proposes nothing; that does not mean that there is no nodule.",
+            "Look through the whole CT, and place points in nodules that you see.",
+        )
+    return Notice(
+        "candidates-experimental",
+        "Candidates are a proposal: some nodules are missed, some vessels are shown.",
+        "Look through the whole CT.",
     )
