@@ -87,10 +87,13 @@ class Curve:
 
 
 class Calibration:
-    """Collects slices patient by patient, then says the curve of each structure."""
+    """Collects slices patient by patient, then says the curve of each structure.
+
+    ``network`` may be another one for other patients: the folds of a comparison make one curve.
+    """
 
     def __init__(self, network: LoadedNetwork) -> None:
-        self._network = network
+        self.network = network
         self._counts: dict[str, dict[str, Counts]] = defaultdict(dict)
 
     def add(
@@ -101,7 +104,7 @@ class Calibration:
         classes: Mapping[str, list[int]],
     ) -> None:
         """Count the pixels of an image; arguments as in `author_score.AuthorScore.add`."""
-        for chances, masks in slice_chances(image, self._network, truth):
+        for chances, masks in slice_chances(image, self.network, truth):
             for name, mask in masks.items():
                 chance = chances[classes[name]].sum(axis=0)
                 mine = self._counts[name].setdefault(patient, np.zeros((BINS, 3)))
