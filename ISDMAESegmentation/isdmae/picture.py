@@ -64,6 +64,8 @@ def load_picture(path: Path) -> tuple[Array, tuple[Notice, ...]]:
     if 0 in image.GetSize():
         raise damaged_file(path, "holds no pixel")
     if image.GetDimension() != 2:
+        # ITK reads a page of another depth or colour than the first, or the pages that a cut file
+        # has left, without a word.
         raise InputError(
             "several-pages",
             f"{path.name} holds {image.GetSize()[2]} pages; one picture is needed.",
