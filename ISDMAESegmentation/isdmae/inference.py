@@ -21,7 +21,7 @@ from .grids import SliceGrid
 from .labels import LARGE_AIRWAYS, Label, numbered
 from .parts import bounding_box
 from .points import Point, index_of, longest_diameter_mm
-from .pointwise import label_points, search_points
+from .pointwise import coarse_notices, label_points, search_points
 from .postprocess import (
     CleaningCounts,
     clean_in_place,
@@ -324,7 +324,7 @@ class Predictor:
         if request.points and self.bundle.info.crop_edge is not None:
             edge = self.bundle.info.crop_edge
             labels, odd = label_points(turned, request.points, edge, self.network, part)
-            notices = list(odd.values())
+            notices = [*coarse_notices(turned), *odd.values()]
         else:
             labels = self._label(turned, span, request.region, views, part, surroundings)
         if surroundings is not None:
@@ -349,7 +349,8 @@ class Predictor:
         part = watcher.part(0.6, 0.4)
         labels, kept, notice = search_points(turned, lungs, spots, edge, self.network, part)
         search = Search(looked_at=len(spots), kept=tuple(kept))
-        return _Found(labels, None, tuple(one.point_mm for one in kept), [notice], search)
+        notices = [*(coarse_notices(turned) if kept else []), notice]
+        return _Found(labels, None, tuple(one.point_mm for one in kept), notices, search)
 
     def _shares(self, found: _Found, structures: tuple[Label, ...]) -> dict[str, dict[str, float]]:
         if self._around is None or found.surroundings is None:

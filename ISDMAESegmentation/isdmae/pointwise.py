@@ -10,7 +10,7 @@ from .candidates import Candidate, looks_like_nodule
 from .checks import Notice
 from .compute import LoadedNetwork, Watcher
 from .errors import InputError
-from .points import Crops, Point, cut_crops, is_cut_off, on_scan, paste, structure_at
+from .points import COARSE_MM, Crops, Point, cut_crops, is_cut_off, on_scan, paste, structure_at
 from .slicewise import label_slices
 from .volume import Array, Volume
 
@@ -133,6 +133,21 @@ def _nothing_at(number: int) -> Notice:
         f"Nothing was found at point {number}.",
         "Place it nearer to the middle of the nodule.",
     )
+
+
+def coarse_notices(turned: Volume) -> list[Notice]:
+    """Say where pixels are larger than any that a model of points learnt from."""
+    edge_mm = max(turned.spacing_mm[:2])
+    if edge_mm <= COARSE_MM:
+        return []
+    return [
+        Notice(
+            "coarse-pixels",
+            f"Pixels of {edge_mm:.1f} mm are larger than those of the CTs that the model learnt "
+            "from; small nodules may come out too large.",
+            "Look at every outline before you use its size.",
+        )
+    ]
 
 
 def _say_of_search(kept: Sequence[Candidate]) -> Notice:

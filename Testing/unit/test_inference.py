@@ -544,6 +544,8 @@ def test_what_a_network_of_points_sees_is_as_large_on_coarse_pixels(
     expected[17:24, 38:43, 28:33] = 1  # 24 pixels of 0.7 mm
     assert np.array_equal(result.labelmap.array, expected)
     assert "17 mm across" in result.notices[-1].message
+    assert result.notices[-2].code == "coarse-pixels"
+    assert "Pixels of 3.5 mm" in result.notices[-2].message
 
 
 @pytest.fixture
