@@ -14,6 +14,8 @@ from .parameter_node import ParameterNode
 
 LIST_NAME = "Nodules"
 SUGGESTED_NAME = "Nodule candidates"
+SUGGESTED = "ISDMAE.suggested"
+"""Attribute of a list that a search has made."""
 
 
 class PointsRow:
@@ -63,10 +65,20 @@ class PointsRow:
         )
 
     def take_suggestions(self, places: list[tuple[float, float, float]]) -> None:
-        """Put points (RAS of the world) into a list of their own, and choose it."""
-        if self._parameters is None or not places:
+        """Put points (RAS of the world) into a list of their own, and choose it.
+
+        Those of an earlier search are put away, hidden: the user may have added to them.
+        """
+        if self._parameters is None:
+            return
+        former = self._parameters.points
+        if former is not None and former.GetAttribute(SUGGESTED):
+            former.SetDisplayVisibility(False)
+            self._parameters.points = None
+        if not places:
             return
         node = _new_list(SUGGESTED_NAME)
+        node.SetAttribute(SUGGESTED, "1")
         for place in places:
             node.AddControlPointWorld(vtk.vtkVector3d(*place))
         self._parameters.points = node

@@ -146,8 +146,9 @@ class SegmentPanel:
         for name in ("volumeSelector", "modelCombo", "segmentationSelector", "regionSelector",
                      "deviceCombo"):  # fmt: skip
             getattr(self._ui, name).enabled = not self.running
-        failed = isinstance(self._message, Failure)
-        self._say(self._message if failed else why_not or self._message)
+        # What a search says of itself is not hidden by what the next run wants.
+        first = isinstance(self._message, Failure) or (self._searching and self._message)
+        self._say(self._message if first else why_not or self._message)
 
     def _why_not(self, model: models.Model | None) -> str:
         reason = self._why_no_run(model)
@@ -202,7 +203,7 @@ class SegmentPanel:
                 parameters.volume,
                 parameters.model,
                 parameters.device,
-                parameters.segmentation,
+                self._output(parameters),
                 parameters.region,
                 force,
                 parameters.points if at_points else None,
@@ -216,6 +217,13 @@ class SegmentPanel:
             self._begun = time.monotonic()
             self._on_progress("start", 0.0, None)
         self.refresh()
+
+    def _output(self, parameters: ParameterNode) -> slicer.vtkMRMLSegmentationNode | None:
+        """Return where the result goes; candidates never replace what was made of given points."""
+        node = parameters.segmentation
+        made = stored_report(node)
+        of_points = made is not None and any(one.get("point_mm") for one in made["segments"])
+        return None if self._searching and of_points and not made.get("search") else node
 
     def _on_progress(self, stage: str, share: float, seconds_left: float | None) -> None:
         words = _("Starting") if stage == "start" else stage_in_words(stage)
@@ -239,12 +247,23 @@ class SegmentPanel:
         )
         done = _("Done in {seconds:.1f} s.").format(seconds=seconds)
         self._message = notices if report["status"] == "empty" else f"{done} {notices}".strip()
+        if self._searching:
+            node = self._take_suggestions(node, report)
         if self._parameters is not None:
             self._parameters.segmentation = node
-            if self._searching:
-                places = [entry["point_mm"] for entry in report["segments"]]
-                self._points.take_suggestions([world_of(place, node) for place in places])
         self.refresh()
+
+    def _take_suggestions(
+        self, node: slicer.vtkMRMLSegmentationNode, report: dict[str, Any]
+    ) -> slicer.vtkMRMLSegmentationNode | None:
+        """List the candidates as points; a new segmentation without any goes again."""
+        places = [world_of(entry["point_mm"], node) for entry in report["segments"]]
+        self._points.take_suggestions(places)
+        before = self._parameters.segmentation if self._parameters is not None else None
+        if places or node is before:
+            return node
+        slicer.mrmlScene.RemoveNode(node)
+        return before
 
     def _on_failed(self, failure: Failure) -> None:
         self._run = None

@@ -270,6 +270,38 @@ def test_what_another_process_has_taken_is_left_to_it_until_it_dies(
     assert json.loads(tables(tmp_path / "out")["json"])["parts"] == {"done": 6, "all": 6}
 
 
+def test_parts_of_one_pre_training_are_shared_as_soon_as_it_is_done(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the other process has a part for as long as this one looks once round all others."""
+    path = recipe(data, tmp_path / "out", recipes={"none": {}})
+    real, tried = compare.do_part, []
+
+    def do(part: Any, *rest: Any) -> None:
+        tried.append(part.title)
+        if len(tried) in (1, 2, 5):
+            raise InputError("in-use", "Another process works there.", "Wait.")
+        real(part, *rest)
+
+    monkeypatch.setattr(compare, "do_part", do)
+    monkeypatch.setattr(compare, "time", SimpleNamespace(sleep=lambda _: tried.append("slept")))
+    assert cli.main(["compare", str(path)]) == 0
+    first, second = tried[:2]
+    assert tried == [first, second, "slept", first, second, "slept", second]
+    assert json.loads(tables(tmp_path / "out")["json"])["parts"] == {"done": 2, "all": 2}
+
+
+def test_what_another_configuration_has_made_is_refused_before_the_work(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert cli.main(["compare", str(recipe(data, out, recipes={"none": {}}))]) == 0
+    shutil.rmtree(out / "smoke/parts/none/fold0-seed0-labels100")
+    monkeypatch.setattr(compare_part, "finetune", lambda config: pytest.fail("it was begun"))
+    changed = {"finetune": {"loop": {"learning_rate": 0.5}}, "recipes": {"none": {}}}
+    assert cli.main(["compare", str(recipe(data, out, **changed))]) == 2
+
+
 def test_a_process_that_waits_for_another_can_be_stopped(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,43 @@ def test_suggested_points_come_with_outlines_and_can_be_segmented_again(
     assert node.GetSegmentation().GetNumberOfSegments() == 1
     assert np.array_equal(found(node, "nodule_1", ct), suggested)
 
+    # What was made of given points is not replaced by candidates.
+    ui.suggestButton.click()
+    panel.wait(lambda: not panel.running)
+    other = ui.segmentationSelector.currentNode()
+    assert other is not node
+    assert np.array_equal(found(other, "candidate_1", ct), suggested)
+    assert np.array_equal(found(node, "nodule_1", ct), suggested)
+    assert ui.pointsSelector.currentNode() is not points
+    assert not points.GetDisplayVisibility()
+
+
+def test_a_search_that_finds_nothing_says_so_and_leaves_all_as_it_was(
+    panel: PanelUnderTest, ct: Any, tiny_bundle: Bundle
+) -> None:
+    import slicer
+
+    # It takes the middle of each crop, which no nodule fills: no candidate is kept.
+    folder = tiny_bundle.folder.parent / "seeker"
+    write_point_bundle(folder, preprocess={"picture_size": 16, "middle": 24}, search_within="lungs")
+    choose(panel, "seeker")
+    panel.ui.placeButton.click()
+    points = panel.ui.pointsSelector.currentNode()
+    add_point(points, world_of(ct, 20, 40, 30))
+    node = panel.segment(ct)
+    before = found(node, "nodule_1", ct)
+    assert before.any()
+    for list_is_chosen in (True, False):
+        if not list_is_chosen:
+            panel.ui.pointsSelector.setCurrentNode(None)
+        panel.ui.suggestButton.click()
+        panel.wait(lambda: not panel.running)
+        assert "The search proposes nothing" in panel.status
+        assert panel.ui.segmentationSelector.currentNode() is node
+        assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+        assert np.array_equal(found(node, "nodule_1", ct), before)
+        assert panel.ui.pointsSelector.currentNode() is (points if list_is_chosen else None)
+
 
 def test_placing_ends_with_the_module_and_with_another_list(
     panel: PanelUnderTest, ct: Any, point_model: Bundle

@@ -7,16 +7,16 @@ that share the folder, do the parts of one comparison together: each takes what 
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from isdmae.errors import InputError
 
 from . import loop
+from .claim import claimed
 from .compare_data import file_digest, prepare_once
 from .compare_part import do_part, known_result
 from .compare_plan import Part, load_comparison, parts_of
@@ -66,40 +66,59 @@ def compare(options: CompareOptions) -> Path:
         def do(part: Part) -> None:
             do_part(part, config, digest, lambda: reporter.control.stopped)
 
-        for part in counted(parts, "compare", "part"):
-            log.info("%s", part.title)
+        def write() -> None:
+            with claimed(config.out):
+                _write(config, parts, digest, known)
+
+        _when_free(write)  # parts of another configuration are refused before any work
+        left = list(parts)
+        for _ in counted(parts, "compare", "part"):
+            left.remove(_first_free(left, do))
+            _when_free(write)
+    log.info("\n%s", (config.out / "comparison.md").read_text(encoding="utf-8"))
+    return config.out
+
+
+def _first_free(parts: Sequence[Part], do: Callable[[Part], None]) -> Part:
+    """Do the first part that no other process is at, or that one has finished; wait for one."""
+    waiting = False
+    while True:
+        for part in parts:
+            current().control.check()
             try:
                 do(part)
             except InputError as error:
                 if error.code != "in-use":
                     raise
-                log.info("another process is at it")
-            _write(config, parts, digest, known)
-        for part in parts:
-            _when_free(functools.partial(do, part))
-        _write(config, parts, digest, known)
-    log.info("\n%s", (config.out / "comparison.md").read_text(encoding="utf-8"))
-    return config.out
+            else:
+                return part
+        if not waiting:
+            log.info("other processes are at the %d parts that are left", len(parts))
+            waiting = True
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def _write(
-    config: CompareConfig, parts: Iterable[Part], digest: str, known: dict[str, PartResult]
+    config: CompareConfig, parts: Sequence[Part], digest: str, known: dict[str, PartResult]
 ) -> None:
-    """Write the tables of all parts that are done, by whatever process, and remember them."""
-    parts = list(parts)
+    """Write the tables of all parts that are done, by whatever process, if there are new ones."""
+    before = len(known)
     for part in parts:
         if part.title not in known and (result := known_result(part, config, digest)) is not None:
             known[part.title] = result
-    write_tables(config, [known[part.title] for part in parts if part.title in known], len(parts))
+    if len(known) > before or not (config.out / "comparison.md").is_file():
+        write_tables(
+            config, [known[part.title] for part in parts if part.title in known], len(parts)
+        )
 
 
 def _when_free(work: Callable[[], T]) -> T:
     """Do ``work`` as soon as no other process is at the same; a stop is heard while waiting."""
     while True:
+        current().control.check()
         try:
             return work()
         except InputError as error:
             if error.code != "in-use":
                 raise
-        current().control.check()
         time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -12,6 +12,7 @@ from isdmae.atomic import write_text_atomic
 from isdmae.errors import InputError
 from isdmae.schema import from_plain, to_plain
 
+from .claim import claimed
 from .config.prepare import PrepareConfig
 from .prepare import prepare
 
@@ -29,13 +30,22 @@ def prepare_once(config: PrepareConfig) -> Path:
     Raises
     ------
     InputError
-        ``cache-differs`` where the cache was made from something else; whatever
-        `isdmae_train.prepare.prepare` raises, but for scans that cannot be used.
+        ``in-use`` where another process is making it; ``cache-differs`` where the cache was made
+        from something else; whatever `isdmae_train.prepare.prepare` raises, but for scans that
+        cannot be used.
     """
     manifest = config.out / "manifest.jsonl"
-    if manifest.is_file():
-        _refuse_other_data(config, manifest)
-        return manifest
+    if not manifest.is_file():
+        config.out.mkdir(parents=True, exist_ok=True)
+        with claimed(config.out):
+            if not manifest.is_file():  # another process may have made it meanwhile
+                _prepare(config, manifest)
+                return manifest
+    _refuse_other_data(config, manifest)
+    return manifest
+
+
+def _prepare(config: PrepareConfig, manifest: Path) -> None:
     try:
         prepare(config)
     except InputError as error:
@@ -45,7 +55,6 @@ def prepare_once(config: PrepareConfig) -> Path:
     facts = {"prepare": to_plain(_essence(config)), "manifest_sha256": file_digest(manifest)}
     record = manifest.with_name(RECORD)
     write_text_atomic(record, json.dumps(facts, indent=2) + "\n", overwrite=True)
-    return manifest
 
 
 def file_digest(path: Path) -> str:

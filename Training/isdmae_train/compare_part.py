@@ -55,6 +55,7 @@ def do_part(part: Part, config: CompareConfig, manifest_sha256: str, stop: Stop)
     folder.mkdir(parents=True, exist_ok=True)
     with claimed(folder):
         if _record_of(part, config, manifest_sha256) is None:
+            log.info("%s", part.title)
             _do(part, config, manifest_sha256, stop)
         else:
             refuse_other_weights(folder, part.finetune)

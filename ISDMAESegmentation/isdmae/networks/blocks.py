@@ -22,6 +22,8 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``x``, (B, C, H, W)."""
+        if isinstance(self.padding, str) or self.padding_mode != "zeros":
+            return super().forward(x)
         x, padding = pad_short(self, x)
         layout = (self.stride, padding, self.dilation, self.groups)
         return functional.conv2d(x, self.weight, self.bias, *layout)
@@ -32,6 +34,8 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``x``, (B, C, D, H, W)."""
+        if isinstance(self.padding, str) or self.padding_mode != "zeros":
+            return super().forward(x)
         x, padding = pad_short(self, x)
         layout = (self.stride, padding, self.dilation, self.groups)
         return functional.conv3d(x, self.weight, self.bias, *layout)
@@ -45,7 +49,10 @@ def pad_short(conv: nn.Conv2d | nn.Conv3d, x: Tensor) -> tuple[Tensor, tuple[int
     memory that is not theirs, or ends the process: the deepest maps of a cube are that thin.
     """
     padding = tuple(int(pad) for pad in conv.padding)
-    short = [n < kernel for n, kernel in zip(x.shape[2:], conv.kernel_size, strict=True)]
+    reach = [
+        gap * (kernel - 1) + 1 for gap, kernel in zip(conv.dilation, conv.kernel_size, strict=True)
+    ]
+    short = [n < length for n, length in zip(x.shape[2:], reach, strict=True)]
     if not any(short) or not any(padding):
         return x, padding
     first = [pad if is_short else 0 for pad, is_short in zip(padding, short, strict=True)]

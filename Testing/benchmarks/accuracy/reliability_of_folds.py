@@ -50,7 +50,9 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    parts = sorted(folder.parent for folder in options.parts.glob("*/bundle"))
+    parts = sorted(
+        path.parents[1] for path in options.parts.glob("*-seed0-*/evaluation/patients.csv")
+    )
     if not parts:
         sys.exit(f"{options.parts} holds no finished part.")
     with tempfile.TemporaryDirectory() as folder:
