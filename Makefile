@@ -7,7 +7,7 @@
 # make audit   known weaknesses of the locked packages; make lock writes the lock files
 # make test-matrix  the suite's core on the oldest and newest versions (ten minutes)
 # make lungs   train the default model anew (two hours and a half on two cores)
-# make lesion  train the lesion model anew, from the lung model's run (an hour and a half)
+# make lesion  train the lesion model anew, from the released lung model (an hour and a half)
 # make nodule  train the nodule model anew (half an hour)
 # make example train, evaluate and use a small model on synthetic chests (five minutes)
 # make accuracy  what the models reach on patients that they have not seen; accuracy-train: anew

@@ -24,8 +24,8 @@ from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae_train import cli, compare, compare_part, loop
 from isdmae_train.compare_data import RECORD, prepare_once
 from isdmae_train.compare_plan import load_comparison, parts_of
-from isdmae_train.config.compare import CompareConfig, CompareOptions, CompareRecipe
-from isdmae_train.config.recipes import RECIPES, load_recipe
+from isdmae_train.config.compare import CompareOptions, CompareRecipe
+from isdmae_train.config.recipes import RECIPES, read_yaml
 from isdmae_train.data import ManifestEntry, read_manifest
 from isdmae_train.shapes import network_shape
 
@@ -376,6 +376,22 @@ def test_a_start_that_is_trained_anew_between_two_parts_is_noticed(
     assert cli.main(["compare", str(path)]) == 0, "parts of an older version say nothing of it"
 
 
+def test_the_recipe_of_prepare_is_named_and_the_split_lies_beside_the_recipe(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = recipe(data, tmp_path / "out", split="split.csv")
+    plain = yaml.safe_load(path.read_text())
+    named = tmp_path / "named.yaml"
+    named.write_text(yaml.safe_dump({**plain["prepare"], "phantoms": 1}))
+    plain["prepare"] = {"recipe": str(named), "phantoms": 2}
+    path.write_text(yaml.safe_dump(plain))
+    (tmp_path / "split.csv").write_text("patient,fold\np0,0\np1,0\np2,1\np3,1\n")
+    monkeypatch.chdir(data)
+    config = load_comparison(CompareOptions(recipe=path))
+    assert (config.prepare.phantoms, len(config.prepare.scans)) == (2, PATIENTS + 1)
+    assert config.split == tmp_path / "split.csv"
+
+
 def test_a_cache_of_other_data_is_refused_and_one_that_prepare_made_is_taken(
     data: Path, tmp_path: Path
 ) -> None:
@@ -457,7 +473,7 @@ def test_each_budget_of_a_published_comparison_is_valid(
     labels = ("lesion", "nodule", "left lung", "right lung")
     entries = [replace(entry, labels=labels) for entry in entries]
     path = RECIPES / f"{name}.yaml"
-    for budget in load_recipe(CompareConfig, path).budgets:
+    for budget in read_yaml(path)["budgets"]:
         config = load_comparison(CompareOptions(recipe=path, budget=budget))
         # Only the folds are changed: these data have few patients. Every budget must serve recipes
         # with a pre-training, too, whether it runs one today or not.

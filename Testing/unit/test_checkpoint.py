@@ -19,6 +19,7 @@ from isdmae_train.checkpoint import (
     save_checkpoint,
     trained_network,
 )
+from tiny_model import write_lungs_everywhere
 
 
 def network() -> nn.Module:
@@ -74,6 +75,18 @@ def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(
     newest.write_bytes(newest.read_bytes()[:500])
     assert resume(tmp_path, net, optimizer, {})[0] == 5
     assert "step-00000010.safetensors is damaged" in caplog.text
+
+
+def test_the_name_of_a_model_will_do_for_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lungs_everywhere(tmp_path / "models" / "everywhere")
+    monkeypatch.setenv("ISDMAE_MODELS", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    assert trained_network(Path("everywhere"))[0]["head.bias"].tolist() == [0.0, 1.0, 0.0]
+    (tmp_path / "everywhere").mkdir()  # what lies here goes before a model's name
+    with pytest.raises(InputError, match="checkpoint"):
+        trained_network(Path("everywhere"))
 
 
 def test_an_empty_folder_starts_at_zero_and_cannot_be_exported(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def digest(tensors: dict[str, Tensor]) -> str:
 def trained_network(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return weights and metadata of one file: a run's newest readable checkpoint, or a model's.
 
+    ``folder`` may be the bare name of a model, as `isdmae.bundle.find_bundle` takes it.
     A run that has not come to its end is named in a warning. A model (a bundle) has no
     configuration: its metadata is empty.
 
@@ -130,13 +131,23 @@ def trained_network(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     InputError
         ``no-checkpoint`` where no checkpoint can be read.
     """
-    if (folder / INFO_NAME).is_file():
+    if (folder / INFO_NAME).is_file() or _is_model(folder):
         return find_bundle(folder).load_network().state_dict(), {}
     tensors, metadata = _newest(folder / "checkpoints", required=True)
     steps = metadata["config"].get("loop", {}).get("steps", metadata["step"])
     if metadata["step"] < steps:
         log.warning("%s stopped at step %d of %d", folder, metadata["step"], steps)
     return _part(tensors, "average") or _part(tensors, "network"), metadata
+
+
+def _is_model(name: Path) -> bool:
+    """Whether this is the bare name of a model, and nothing of that name lies here."""
+    if name.name != str(name) or name.exists():
+        return False
+    try:
+        return bool(find_bundle(str(name)))
+    except InputError:
+        return False
 
 
 def _part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:

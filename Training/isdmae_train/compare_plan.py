@@ -56,7 +56,8 @@ def load_comparison(options: CompareOptions) -> CompareConfig:
     InputError
         ``bad-recipe`` or ``bad-schema``, naming the entry.
     """
-    plain = read_yaml(recipe_path(str(options.recipe)))
+    path = recipe_path(str(options.recipe))
+    plain = read_yaml(path)
     changes: dict[str, Any] = {}
     for name in ("budget", "baseline"):
         if getattr(options, name):
@@ -64,13 +65,29 @@ def load_comparison(options: CompareOptions) -> CompareConfig:
     if options.data is not None:
         changes["prepare"] = {"data": options.data}
     merged = merged_plain(plain, changes) if isinstance(plain, Mapping) else plain
-    config = from_plain(CompareConfig, merged, options.recipe.name)
+    config = from_plain(CompareConfig, _with_prepare(merged), options.recipe.name)
     device = {"loop": {"device": options.device}}
     return dataclasses.replace(
         config,
         out=(options.out or config.out) / config.budget,
+        split=None if config.split is None else _beside(config.split, path),
         common=merged_plain(config.common, device),
     )
+
+
+def _with_prepare(plain: Any) -> Any:
+    """Lay ``prepare`` over the recipe of `prepare` that it names, where it names one."""
+    prepare = plain.get("prepare") if isinstance(plain, Mapping) else None
+    if not isinstance(prepare, Mapping) or "recipe" not in prepare:
+        return plain
+    own = {name: value for name, value in prepare.items() if name != "recipe"}
+    return {**plain, "prepare": merged_plain(read_yaml(recipe_path(prepare["recipe"])), own)}
+
+
+def _beside(path: Path, recipe: Path) -> Path:
+    """Return a file that lies beside the recipe, if it is not where its path says."""
+    other = recipe.parent / path
+    return other if other.is_file() and not path.is_file() else path
 
 
 def merged_plain(*tables: Mapping[str, Any]) -> dict[str, Any]:

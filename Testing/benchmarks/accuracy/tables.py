@@ -1,4 +1,4 @@
-"""Print the accuracy tables of the released models from the scores of each patient.
+"""Print the accuracy tables of models and comparisons from the scores of each patient.
 
     make accuracy          # the tables, from the scores in this folder
     make accuracy-train    # train and score anew first: hours on two cores; goes on if stopped
@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from isdmae_train.compare_table import markdown_table, read_results, table_rows
@@ -22,32 +23,63 @@ from isdmae_train.compare_table import markdown_table, read_results, table_rows
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 SCORES = HERE / "scores"
-RECIPES = ROOT / "Training" / "recipes"
 log = logging.getLogger(__name__)
 
+
+@dataclass(frozen=True)
+class Table:
+    """One table: from which scores, and by what they are made anew."""
+
+    title: str
+    baseline: str
+    """Of the paired differences."""
+    recipe: str
+    """Of `isdmae-train compare`; empty: ``lungs.py``."""
+    budget: str = ""
+    runs: str = ""
+    """Folder in which training leaves ``patients.csv``."""
+
+
 TABLES = {
-    # name: title, the baseline of the differences, where training leaves the scores
-    "lungs": ("Lungs: patients that the model has not seen", "released", "runs/accuracy"),
-    "lesion": ("Lesions: one fold of patients", "scratch", "runs/lesion/cv/one-fold"),
-    "lesion-folds": (
-        "Lesions: all five folds, a shorter training",
-        "scratch",
-        "runs/lesion/cv/five-folds",
+    "lungs": Table("Lungs: the released model", "released", "", runs="runs/accuracy"),
+    "lesion": Table(
+        "Lesions: one fold of patients", "scratch", "lesion-cv", "one-fold", "runs/lesion/cv"
     ),
-    "nodule": ("Nodules: unseen patients", "none", "runs/nodule/cv/release"),
-}
+    "lesion-folds": Table(
+        "Lesions: five folds, a shorter training", "scratch", "lesion-cv", "five-folds",
+        "runs/lesion/cv",
+    ),
+    "nodule": Table("Nodules: unseen patients", "none", "nodule-cv", "release", "runs/nodule/cv"),
+    "nodules-patients": Table(
+        "Nodules: pre-training, few patients with labels", "none", "compare-nodules", "patients",
+        "runs/compare-nodules",
+    ),
+    "nodules-patients-long": Table(
+        "Nodules: the same, fine-tuned as long as from scratch", "isd-mae", "compare-nodules",
+        "patients-long", "runs/compare-nodules",
+    ),
+    "nodules-patients-seeds": Table(
+        "Nodules: the same with three draws of patients", "none", "compare-nodules",
+        "patients-seeds", "runs/compare-nodules",
+    ),
+    "options-blocks": Table(
+        "Nodules: encoders", "dice-ce", "compare-options", "blocks", "runs/compare-options"
+    ),
+    "views": Table("Lungs: views", "axial", "compare-views", "laptop", "runs/compare-views"),
+}  # fmt: skip
 
 
 def retrain(name: str, data: Path) -> None:
     """Train and score what a table needs, and keep the scores of each patient."""
-    if name == "lungs":
+    table = TABLES[name]
+    if not table.recipe:
         command = [sys.executable, str(HERE / "lungs.py"), "--data", str(data)]
     else:
-        recipe = str(RECIPES / f"{name.split('-', maxsplit=1)[0]}-cv.yaml")
-        command = [sys.executable, "-m", "isdmae_train", "compare", "--recipe", recipe]
-        command += ["--data", str(data), "--budget", Path(TABLES[name][2]).name]
+        command = [sys.executable, "-m", "isdmae_train", "compare", table.recipe]
+        command += ["--data", str(data), "--budget", table.budget]
     subprocess.run(command, check=True, cwd=ROOT)
-    shutil.copyfile(ROOT / TABLES[name][2] / "patients.csv", SCORES / f"{name}.csv")
+    scores = ROOT / table.runs / table.budget / "patients.csv"
+    shutil.copyfile(scores, SCORES / f"{name}.csv")
 
 
 def main() -> None:
@@ -61,15 +93,15 @@ def main() -> None:
     options = parser.parse_args()
     SCORES.mkdir(exist_ok=True)
     for name in options.only:
-        title, baseline, _ = TABLES[name]
+        table = TABLES[name]
         if options.train:
             retrain(name, options.data)
         path = SCORES / f"{name}.csv"
         if not path.is_file():
-            log.info("## %s\n\nNot scored yet: make accuracy-train\n", title)
+            log.info("## %s\n\nNot scored yet: make accuracy-train\n", table.title)
             continue
-        rows = table_rows(read_results(path), baseline, seed=0, by_set=True)
-        log.info("## %s\n\n%s\n", title, "\n".join(markdown_table(rows)))
+        rows = table_rows(read_results(path), table.baseline, seed=0, by_set=True)
+        log.info("## %s\n\n%s\n", table.title, "\n".join(markdown_table(rows)))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ class CompareConfig:
 
     out: Path = Path("runs/compare")
     prepare: PrepareConfig
-    """What makes the cache, once; ``prepare.out`` holds it."""
+    """What makes the cache, once; ``prepare.out`` holds it. ``recipe`` in it names a recipe of
+    `prepare` (published, or a YAML file), which the other entries change."""
     labels: tuple[str, ...]
     """What every recipe learns to find."""
     recipes: dict[str, CompareRecipe]
@@ -88,7 +89,8 @@ class CompareConfig:
     finetune: dict[str, Any] = field(default_factory=dict)
     """Entries of `FinetuneConfig` for all recipes."""
     split: Path | None = None
-    """CSV with the columns patient and fold; without one, even folds are drawn."""
+    """CSV with the columns patient and fold, also by its name beside the recipe; without one, even
+    folds are drawn."""
     transductive: bool = False
     """Let the pre-training see the images of held-out patients, without their labels. Published
     tables often do; it raises the numbers, and no model meets its future patients beforehand."""
