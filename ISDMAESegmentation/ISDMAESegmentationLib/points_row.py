@@ -79,8 +79,8 @@ class PointsRow:
             return
         node = _new_list(SUGGESTED_NAME)
         node.SetAttribute(SUGGESTED, "1")
-        for place in places:
-            node.AddControlPointWorld(vtk.vtkVector3d(*place))
+        for number, place in enumerate(places, start=1):
+            node.AddControlPointWorld(vtk.vtkVector3d(*place), str(number))
         self._parameters.points = node
 
     def why_not(self) -> str:

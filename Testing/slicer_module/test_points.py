@@ -177,6 +177,7 @@ def test_suggested_points_come_with_outlines_and_can_be_segmented_again(
     points = ui.pointsSelector.currentNode()
     assert points.GetName() == "Nodule candidates"
     assert points.GetNumberOfControlPoints() == 1
+    assert points.GetNthControlPointLabel(0) == "1"
     place = np.zeros(3)
     points.GetNthControlPointPositionWorld(0, place)
     assert np.linalg.norm(place - world_of(ct, k, j, i)) < 5
