@@ -37,11 +37,11 @@ def of_recipe(model: str) -> dict[str, object]:
     return result
 
 
-def scored(model: str, level: str, prefix: str = "") -> list[PatientScore]:
-    """Return the scores of a model's patients whose names begin with ``prefix``."""
+def scored(table: str, level: str, prefix: str = "") -> list[PatientScore]:
+    """Return the scores of a table's patients whose names begin with ``prefix``."""
     patients = [
         one
-        for part in read_results(SCORES / f"{NAMES[model]}.csv")
+        for part in read_results(SCORES / f"{table}.csv")
         if part.recipe in ("released", "from-lungs", "none")
         for one in part.patients
         if one.level == level and one.patient.startswith(prefix)
@@ -55,11 +55,13 @@ def mean(patients: Sequence[PatientScore]) -> float:
 
 
 RECOMPUTED = {
-    # Which result of which model: the patients that it is the mean of.
-    ("lungs", "covid20-2d"): ("slice", ""),
-    ("covid-lesion", "covid20-2d"): ("case", "covid20-"),
-    ("covid-lesion", "COVID-SemiSeg"): ("slice", "infnet-"),
-    ("nodule", "LIDC nodule crops"): ("case", "lidc-"),
+    # Which result of which model: table, level and names of the patients that it is the mean of.
+    ("lungs", "covid20-2d"): ("lungs", "slice", ""),
+    ("covid-lesion", "covid20-2d, five folds"): ("lesion-folds", "case", "covid20-"),
+    ("covid-lesion", "COVID-SemiSeg, five folds"): ("lesion-folds", "slice", "infnet-"),
+    ("covid-lesion", "covid20-2d, fold 0"): ("lesion", "case", "covid20-"),
+    ("covid-lesion", "COVID-SemiSeg, fold 0"): ("lesion", "slice", "infnet-"),
+    ("nodule", "LIDC nodule crops"): ("nodule", "case", "lidc-"),
 }
 
 
@@ -71,7 +73,7 @@ def result_of(model: str, data: str) -> Result:
 @pytest.mark.parametrize(("model", "data"), RECOMPUTED)
 def test_a_result_is_the_mean_of_the_scores(model: str, data: str) -> None:
     value = result_of(model, data).value
-    patients = scored(model, *RECOMPUTED[model, data])
+    patients = scored(*RECOMPUTED[model, data])
     assert f"{value:.3f}" == f"{mean(patients):.3f}"
     assert value == round(value, 3), "three digits are printed"
     assert f"{value:.3f}" in card(model), "and the card says the same"
@@ -98,26 +100,32 @@ def test_the_counts_and_intervals_in_words_are_those_of_the_scores() -> None:
     assert f"{sum(one.images for one in nodules)} nodules" in note
     assert f"{sum(one.missed for one in nodules)} missed" in note
     assert f"**{whole.mean:.3f} [{whole.low:.3f}, {whole.high:.3f}]**" in card("nodule")
-    lesions = [f"{one.dice:.3f}" for one in scored("covid-lesion", "case", "covid20-")]
-    assert ", ".join(lesions) in result_of("covid-lesion", "covid20").note
+    lesions = [f"{one.dice:.3f}" for one in scored("lesion", "case", "covid20-")]
+    assert ", ".join(lesions) in result_of("covid-lesion", "covid20-2d, fold 0").note
     assert ", ".join(lesions) in card("covid-lesion")
-    pictures = scored("covid-lesion", "slice", "infnet-")
-    assert result_of("covid-lesion", "COVID").note == f"worst {min(p.dice for p in pictures):.3f}"
+    for data in ("COVID-SemiSeg, fold 0", "COVID-SemiSeg, five folds", "covid20-2d, five folds"):
+        of_data = scored(*RECOMPUTED["covid-lesion", data])
+        note, whole = result_of("covid-lesion", data).note, summarise([p.dice for p in of_data])
+        assert f"worst {whole.worst:.3f}" in note
+        if "five folds" in data:
+            assert f"95 % interval {whole.low:.3f} to {whole.high:.3f}" in note
+            words = f"{whole.mean:.3f} [{whole.low:.3f}, {whole.high:.3f}] | {whole.worst:.3f} |"
+            assert words in card("covid-lesion")
 
 
 @pytest.mark.parametrize(
     ("model", "data", "words"),
     [
         ("lungs", "covid20-2d", "pictures of {patients} patients"),
-        ("covid-lesion", "covid20-2d", "{patients} unseen patients"),
+        ("covid-lesion", "covid20-2d, five folds", "{patients} patients, five folds"),
         ("nodule", "LIDC", "{patients} patients, {images} nodules"),
     ],
 )
 def test_the_readme_has_the_same_headlines(model: str, data: str, words: str) -> None:
     (row,) = re.findall(rf"^\| \[`{model}`\].*$", README, flags=re.MULTILINE)
     of_data = next(key for key in RECOMPUTED if key[0] == model and key[1].startswith(data))
-    patients = scored(model, *RECOMPUTED[of_data])
-    assert f"Dice {result_of(model, data).value:.3f} (" in row
+    patients = scored(*RECOMPUTED[of_data])
+    assert f"Dice {result_of(model, of_data[1]).value:.3f} (" in row
     images = sum(one.images for one in patients)
     assert words.format(patients=len(patients), images=images) in row
     licence = row.rstrip(" |").rsplit("| ", 1)[-1]

@@ -21,8 +21,8 @@ from measure import figure_of  # noqa: E402
 GROUPS = {
     # title: table of scores, level, how the names of its patients begin, the target
     "Lungs: 14 patients with COVID-19": ("lungs", "slice", "", 0.975),
-    "Lesions: 3 patients (fold 0)": ("lesion", "case", "covid20-", 0.80),
-    "Lesions: 10 single pictures (fold 0)": ("lesion", "slice", "infnet-", 0.78),
+    "Lesions: 14 patients (five folds)": ("lesion-folds", "case", "covid20-", 0.80),
+    "Lesions: 50 single pictures (five folds)": ("lesion-folds", "slice", "infnet-", 0.78),
     "Nodules: 83 patients": ("nodule", "case", "", 0.84),
 }
 
