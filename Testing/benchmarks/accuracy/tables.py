@@ -50,6 +50,14 @@ TABLES = {
         "runs/lesion/cv",
     ),
     "nodule": Table("Nodules: unseen patients", "none", "nodule-cv", "release", "runs/nodule/cv"),
+    "nodule-seeds": Table(
+        "Nodules: three seeds, a shorter training", "none", "nodule-cv",
+        "teachers-own-resolution", "runs/nodule/cv",
+    ),
+    "nodule-distilled": Table(
+        "Nodules: one network that learnt from those three", "own-resolution", "nodule-cv",
+        "distilled-own-resolution", "runs/nodule/cv",
+    ),
     "nodules-patients": Table(
         "Nodules: pre-training, few patients with labels", "none", "compare-nodules", "patients",
         "runs/compare-nodules",
@@ -64,6 +72,9 @@ TABLES = {
     ),
     "options-blocks": Table(
         "Nodules: encoders", "dice-ce", "compare-options", "blocks", "runs/compare-options"
+    ),
+    "blocks-3d": Table(
+        "Lesions: 3D blocks", "none-3d", "compare-3d", "blocks", "runs/compare-3d"
     ),
     "views": Table("Lungs: views", "axial", "compare-views", "laptop", "runs/compare-views"),
 }  # fmt: skip
