@@ -47,7 +47,7 @@ def scored(table: str, level: str, prefix: str = "") -> list[PatientScore]:
         if one.level == level and one.patient.startswith(prefix)
     ]
     assert patients
-    return patients
+    return sorted(patients, key=lambda one: one.patient)  # as the tables have them
 
 
 def mean(patients: Sequence[PatientScore]) -> float:
