@@ -117,7 +117,7 @@ class Worker:
             try:
                 request = parse_request(line)
             except InputError as error:
-                self._say(error_event(0, error))
+                self._say(error_event(id_of(line), error))
                 continue
             if request.command == "quit":
                 return
@@ -203,6 +203,16 @@ def parse_request(line: bytes) -> Request:
             "bad-message", "A message is not JSON.", "Send one JSON object a line."
         ) from error
     return from_plain(Request, data, "message")
+
+
+def id_of(line: bytes) -> int:
+    """Return the id of a message, whatever else is wrong with it; 0 where it has none."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return 0
+    found = data.get("id") if isinstance(data, dict) else None
+    return found if type(found) is int else 0
 
 
 def error_event(request_id: int, error: IsdmaeError) -> dict[str, Any]:

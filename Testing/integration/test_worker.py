@@ -121,6 +121,18 @@ def test_points_travel_with_the_job(worker: Pipe, ct: Path, tmp_path: Path) -> N
     assert worker.receive()["code"] == "bad-schema"
 
 
+def test_a_job_that_breaks_the_rules_is_answered_under_its_id(worker: Pipe) -> None:
+    sheared = {"centre_mm": [0, 0, 0], "size_mm": [9, 9, 9]}
+    sheared |= {"axes": [[1, 0, 0], [0.5, 0.9, 0], [0, 0, 1]]}
+    job = {"input": "a.nrrd", "outputs": ["b.nrrd"], "region": sheared}
+    worker.send(command="predict", id=6, job=job)
+    answer = worker.receive()
+    assert (answer["id"], answer["code"]) == (6, "bad-schema")
+    assert "not orthonormal" in answer["message"]
+    worker.send(command="nonsense", id="seven")
+    assert worker.receive()["id"] == 0
+
+
 def test_bytes_that_are_no_text_and_endless_lines_are_answered(worker: Pipe) -> None:
     assert worker.process.stdin is not None
     pipe = worker.process.stdin.buffer
