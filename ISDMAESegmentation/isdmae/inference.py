@@ -20,7 +20,7 @@ from .findings import result_notices, shares_of
 from .grids import SliceGrid
 from .labels import LARGE_AIRWAYS, Label, numbered
 from .parts import bounding_box
-from .points import Point, index_of, longest_diameter_mm
+from .points import Point, longest_diameter_mm
 from .pointwise import coarse_notices, label_points, search_points
 from .postprocess import (
     CleaningCounts,
@@ -201,7 +201,8 @@ class Predictor:
         region : Region, optional
             Label nothing outside it. Only the slices that it meets are computed, each as a whole
             (3D: the region and half a cube about it), so the network sees what lies around the
-            region. Several views are computed of the whole scan.
+            region. Several views are computed of the whole scan. Of points and a search it says
+            which places count; what lies there is not cut at its border.
         points : sequence of tuple of float
             For a model of points (see `BundleInfo.crop_edge`) and a CT: LPS positions in mm. The
             result has a label for each, in their order. A picture is a crop round its point.
@@ -241,7 +242,8 @@ class Predictor:
             refuse(request, self.bundle.info, volume)
             checked, notices = check_ct(volume, force=force) if volume.is_hu else (volume, [])
             turned, order = to_lps_order(checked)
-            span = slice(0, len(turned.array)) if region is None else region.box(turned)[0]
+            limits = request.limits
+            span = slice(0, len(turned.array)) if limits is None else limits.box(turned)[0]
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
         found = self._find(turned, span, request, views, watcher)
         with watch("clean"):
@@ -252,13 +254,13 @@ class Predictor:
             )
         airways = _add_trachea(turned, found.labels, watcher) if trachea else []
         with watch("clean"):
-            if region is not None:
+            if limits is not None:
                 # After the cleaning: a part of a lung in a small region is no speck.
-                found = found.within(region.mask(turned))
+                found = found.within(limits.mask(turned))
             cleaned = turned.with_array(found.labels)
             back = np.ascontiguousarray(order.undo(cleaned.array))
             structures = self._structures(request, len(found.points))
-            shares = {} if region is not None else self._shares(found, structures)
+            shares = {} if limits is not None else self._shares(found, structures)
             diameters = (
                 longest_diameter_mm(cleaned.array, cleaned.spacing_mm) if found.points else {}
             )
@@ -317,7 +319,7 @@ class Predictor:
         part = watcher
         if self._around is not None and turned.is_hu:
             surroundings = self._around.surroundings(
-                turned, span, request.region, watcher.part(0.0, 0.5)
+                turned, span, request.limits, watcher.part(0.0, 0.5)
             )
             part = watcher.part(0.5, 0.5)
         notices: list[Notice] = []
@@ -326,7 +328,7 @@ class Predictor:
             labels, odd = label_points(turned, request.points, edge, self.network, part)
             notices = [*coarse_notices(turned), *odd.values()]
         else:
-            labels = self._label(turned, span, request.region, views, part, surroundings)
+            labels = self._label(turned, span, request.limits, views, part, surroundings)
         if surroundings is not None:
             labels[surroundings == 0] = 0
         return _Found(labels, surroundings, request.points, notices)
@@ -343,8 +345,7 @@ class Predictor:
             watcher.progress("search", 0.4)
             spots = find_candidates(turned, lungs)
             if region is not None:
-                inside = region.mask(turned)
-                spots = [one for one in spots if inside[index_of(one.point_mm, turned)]]
+                spots = [one for one in spots if region.holds(one.point_mm)]
         edge = info.crop_edge or 0
         part = watcher.part(0.6, 0.4)
         labels, kept, notice = search_points(turned, lungs, spots, edge, self.network, part)

@@ -72,6 +72,11 @@ class Region:
         k, j, i = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         return k, j, i
 
+    def holds(self, point_mm: Vector) -> bool:
+        """Tell whether an LPS point lies in the region."""
+        away = np.asarray(self.axes) @ (np.asarray(point_mm) - np.asarray(self.centre_mm))
+        return bool(np.all(np.abs(away) <= np.asarray(self.size_mm) / 2))
+
     def mask(self, volume: Volume) -> Array:
         """Return which voxel centres of ``volume`` lie in the region: bool (k, j, i)."""
         inside = np.zeros(volume.shape, dtype=bool)

@@ -26,6 +26,15 @@ class Request:
         """Whether it is about single places, given or to be found, and not the whole scan."""
         return self.search or bool(self.points)
 
+    @property
+    def limits(self) -> Region | None:
+        """The region outside which nothing is labelled.
+
+        None at places: there a region only says which of them count, and what lies at one is
+        labelled as a whole, since half a nodule has neither the volume nor the diameter of it.
+        """
+        return None if self.at_places else self.region
+
 
 def refuse(request: Request, info: BundleInfo, volume: Volume) -> None:
     """Raise InputError where the model, or the image, is not for what is asked, naming a remedy."""
@@ -36,6 +45,8 @@ def refuse(request: Request, info: BundleInfo, volume: Volume) -> None:
         _refuse_points(request, info, volume)
     if request.trachea:
         _refuse_trachea(request, info, volume)
+    if request.region is not None:
+        _refuse_region(request.region, request.points, volume)
 
 
 def _refuse_kind(info: BundleInfo, volume: Volume) -> None:
@@ -98,4 +109,15 @@ def _refuse_trachea(request: Request, info: BundleInfo, volume: Volume) -> None:
             "trachea-in-region",
             "The trachea is followed from the top of the whole scan, not within a region.",
             "Leave out the trachea or the region.",
+        )
+
+
+def _refuse_region(region: Region, points: tuple[Point, ...], volume: Volume) -> None:
+    region.box(volume)  # refuses one beside the scan
+    beside = [str(number) for number, one in enumerate(points, start=1) if not region.holds(one)]
+    if beside:
+        raise InputError(
+            "point-outside-region",
+            f"Outside the region of interest: point {', '.join(beside)}.",
+            "Turn the region off, or move the points into it.",
         )

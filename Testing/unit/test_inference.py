@@ -534,6 +534,28 @@ def test_each_point_gets_a_label_of_its_own_on_the_grid_of_the_ct(
     assert np.array_equal(again.labelmap.array, expected.transpose(2, 0, 1)[:, ::-1])
 
 
+def test_a_region_says_which_points_count_and_cuts_nothing_at_them(
+    tmp_path: Path, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISDMAE_MODELS", str(tmp_path))
+    write_lungs_everywhere(tmp_path / "everywhere")
+    bundle = write_point_bundle(tmp_path / "points", within="everywhere")
+    predictor = Predictor(bundle.folder, device="cpu")
+    ct = with_pixels_as_of_lidc(small_phantom.ct)
+    point, other = lps_of(ct, 20, 40, 30), lps_of(ct, 8, 50, 70)
+    region = Region(centre_mm=point, size_mm=(3.0, 3.0, 3.0))
+    whole, part = (predictor.segment(ct, points=[point], region=one) for one in (None, region))
+    assert whole.volumes_ml["nodule 1"] > 0
+    assert np.array_equal(part.labelmap.array, whole.labelmap.array)
+    assert (part.volumes_ml, part.diameters_mm) == (whole.volumes_ml, whole.diameters_mm)
+    assert part.shares == whole.shares
+    with pytest.raises(InputError, match=r"point 2\.") as caught:
+        predictor.segment(ct, points=[point, other], region=region)
+    assert caught.value.code == "point-outside-region"
+    with pytest.raises(InputError, match="outside the scan"):
+        predictor.segment(ct, points=[point], region=replace(region, centre_mm=(9e5, 0.0, 0.0)))
+
+
 def test_what_a_network_of_points_sees_is_as_large_on_coarse_pixels(
     tmp_path: Path, small_phantom: Phantom
 ) -> None:
@@ -590,10 +612,11 @@ def test_a_search_shows_what_looks_like_a_nodule_and_counts_it_anew(
     given = predictor.segment(ct, points=result.points)
     assert np.array_equal(given.labelmap.array, result.labelmap.array)
 
-    # Of a region those in it.
-    region = Region(centre_mm=spots[2].point_mm, size_mm=(30.0, 30.0, 30.0))
-    result = predictor.segment(ct, search=True, region=region)
-    assert result.search == Search(looked_at=1, kept=(spots[2],))
+    # Of a region those in it, each as a whole.
+    region = Region(centre_mm=spots[2].point_mm, size_mm=(3.0, 3.0, 3.0))
+    inside = predictor.segment(ct, search=True, region=region)
+    assert inside.search == Search(looked_at=1, kept=(spots[2],))
+    assert np.array_equal(inside.labelmap.array == 1, result.labelmap.array == 2)
 
 
 def test_a_search_that_keeps_nothing_never_says_that_there_is_no_nodule(

@@ -36,6 +36,7 @@ def test_the_mask_is_what_the_definition_says(scan_deg: float, box_deg: float) -
     mask = region.mask(scan)
     for k, j, i in np.ndindex(scan.shape):
         point = (scan.affine @ (i, j, k, 1))[:3] - centre[:3]
+        assert mask[k, j, i] == region.holds(tuple((scan.affine @ (i, j, k, 1))[:3]))
         assert mask[k, j, i] == bool(np.all(np.abs(axes @ point) <= np.array([4.5, 3.5, 6.5])))
     assert mask.any()
     outside = mask.copy()
