@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from .itk import LEAST_SMOOTHED
 from .parts import bounding_box
 from .volume import Array, Volume
 
@@ -76,7 +77,8 @@ def label_trachea(ct: Volume, lungs: Array, config: AirwayConfig | None = None) 
     Returns
     -------
     numpy.ndarray or None
-        bool (k, j, i); None where no trachea is found, or its air runs into the lungs at once.
+        bool (k, j, i); None where no trachea is found, its air runs into the lungs at once, or
+        the lungs fill fewer than four slices, rows or columns.
 
     Examples
     --------
@@ -92,7 +94,10 @@ def label_trachea(ct: Volume, lungs: Array, config: AirwayConfig | None = None) 
         return None
     above = int(np.ceil(config.above_lungs_mm / ct.spacing_mm[2]))
     box = (slice(chest[0].start, chest[0].stop + above), *chest[1:])
-    hu = smooth(ct.array[box], ct.spacing_mm)
+    part = ct.array[box]
+    if min(part.shape) < LEAST_SMOOTHED:
+        return None
+    hu = smooth(part, ct.spacing_mm)
     tree = _trachea_tree(hu, ct.spacing_mm, config)
     if tree is None:
         return None

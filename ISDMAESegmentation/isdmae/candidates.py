@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from .itk import LEAST_SMOOTHED
 from .parts import bounding_box
 from .points import Point
 from .volume import Array, Volume
@@ -69,7 +70,7 @@ class Candidate:
 def find_candidates(
     ct: Volume, lungs: Array, config: CandidateConfig | None = None
 ) -> list[Candidate]:
-    """Return the roundest spots in the lungs, the clearest first.
+    """Return the roundest spots in the lungs, the clearest first; of a thin slab none.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def find_candidates(
     if box is None:
         return []
     hu, inside = _on_grid(ct, lungs, box, config.grid_mm)
-    if not inside.any():
+    if not inside.any() or min(hu.shape) < LEAST_SMOOTHED:
         return []
     # Outside the lungs their own density, so that the chest wall is no edge.
     hu = np.where(inside, hu, np.float32(np.median(hu[inside])))

@@ -93,9 +93,8 @@ class _Found:
 
     def within(self, inside: Array) -> _Found:
         """Return the same without what lies outside; bool (k, j, i)."""
-        labels = np.where(inside, self.labels, 0).astype(np.uint8)
         around = None if self.surroundings is None else self.surroundings * inside
-        return replace(self, labels=labels, surroundings=around)
+        return replace(self, labels=self.labels * inside, surroundings=around)
 
 
 class Predictor:

@@ -13,6 +13,9 @@ from .errors import InputError, ResourceError
 from .shear import straight_grid
 from .volume import Volume
 
+LEAST_SMOOTHED = 4
+"""ITK's recursive Gaussian takes no image of fewer voxels along an axis."""
+
 
 def to_sitk(volume: Volume) -> sitk.Image:
     """Return a 3D SimpleITK image with the same voxels and grid.

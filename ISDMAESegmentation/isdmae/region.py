@@ -80,19 +80,19 @@ class Region:
     def mask(self, volume: Volume) -> Array:
         """Return which voxel centres of ``volume`` lie in the region: bool (k, j, i)."""
         inside = np.zeros(volume.shape, dtype=bool)
-        box = self.box(volume)
-        k, j, i = (np.arange(part.start, part.stop, dtype=np.float64) for part in box)
-        step = volume.direction * np.asarray(volume.spacing_mm)
-        from_centre = np.asarray(volume.origin_mm) - np.asarray(self.centre_mm)
-        within = np.ones((len(k), len(j), len(i)), dtype=bool)
-        for axis, length in zip(np.asarray(self.axes), self.size_mm, strict=True):
-            along = axis @ step
-            distance = (
-                axis @ from_centre
-                + along[2] * k[:, None, None]
-                + along[1] * j[None, :, None]
-                + along[0] * i[None, None, :]
-            )
-            within &= np.abs(distance) <= length / 2
-        inside[box] = within
+        slices, rows, columns = self.box(volume)
+        j = np.arange(rows.start, rows.stop)[:, None]
+        i = np.arange(columns.start, columns.stop)
+        axes = np.asarray(self.axes)
+        first = axes @ (np.asarray(volume.origin_mm) - np.asarray(self.centre_mm))
+        steps = axes @ (volume.direction * np.asarray(volume.spacing_mm))
+        # Slice by slice: eight bytes a voxel of distance would be more than the scan itself.
+        for k in range(slices.start, slices.stop):
+            within = np.ones((len(j), len(i)), dtype=bool)
+            for start, (along_i, along_j, along_k), mm in zip(
+                first, steps, self.size_mm, strict=True
+            ):
+                distance = start + along_k * k + along_j * j + along_i * i
+                within &= np.abs(distance) <= mm / 2
+            inside[k, rows, columns] = within
         return inside

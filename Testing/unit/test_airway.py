@@ -100,6 +100,15 @@ def test_a_bubble_above_it_does_not_hide_it(phantom: Phantom) -> None:
     assert dice(found, air_of_trachea(ct, phantom.lungs.array)) > 0.9
 
 
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_in_a_few_slices_there_is_none(phantom: Phantom, slices: int) -> None:
+    top = at(phantom.ct, 0, 12, 80)[0]
+    box = (slice(top, top + slices), slice(0, 144), slice(0, 168))
+    lungs = phantom.lungs.crop(box).array
+    assert lungs.any()
+    assert label_trachea(phantom.ct.crop(box), lungs) is None
+
+
 def test_without_lungs_there_is_none(phantom: Phantom) -> None:
     assert label_trachea(phantom.ct, np.zeros(phantom.ct.shape, np.uint8)) is None
 

@@ -63,6 +63,12 @@ def test_outside_the_lungs_nothing_is_searched() -> None:
     assert find_candidates(ct, lungs * 0) == []
 
 
+def test_a_slab_too_thin_for_a_ball_has_none() -> None:
+    ct, lungs = chest(ball(40, 38, 42, 5.0))
+    box = (slice(19, 21), slice(0, SHAPE[1]), slice(0, SHAPE[2]))  # 4 mm
+    assert find_candidates(ct.crop(box), lungs[box]) == []
+
+
 def test_the_best_come_first_each_once_and_no_more_than_asked_for() -> None:
     ct, lungs = chest(ball(26, 25, 25, 5.0), ball(54, 52, 55, 4.0) & (millimetres()[0] > 53))
     found = find_candidates(ct, lungs)

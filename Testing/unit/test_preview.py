@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,17 @@ def test_from_near_each_structure_has_a_row(small_phantom: Phantom) -> None:
             panel = outlined[place][:PANEL_PX]
             assert panel.any()
         assert not outlined[(1 - row) * PANEL_PX :][:PANEL_PX].any()
+
+
+def test_which_structures_there_are_is_counted_in_little_memory() -> None:
+    ct = Volume(array=np.zeros((64, 256, 256), np.int16))
+    labels = np.zeros(ct.shape, np.uint8)
+    labels[2:4, 2:4, 2:4] = labels[-4:-2, -4:-2, -4:-2] = 1
+    tracemalloc.start()
+    close_ups(ct, ct.with_array(labels), numbered(NODULE, 1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * labels.nbytes
 
 
 def test_a_flipped_volume_gives_the_same_picture(small_phantom: Phantom) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,17 @@ def test_the_mask_is_what_the_definition_says(scan_deg: float, box_deg: float) -
     outside = mask.copy()
     outside[region.box(scan)] = False
     assert not outside.any()
+
+
+def test_the_mask_of_a_whole_scan_takes_little_more_than_itself() -> None:
+    scan = Volume(array=np.zeros((40, 128, 128), np.int16))
+    region = Region(centre_mm=(64.0, 64.0, 20.0), size_mm=(200.0, 200.0, 200.0))
+    tracemalloc.start()
+    mask = region.mask(scan)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert mask.all()
+    assert peak < 2 * mask.nbytes
 
 
 def test_a_region_beside_the_scan_is_refused() -> None:
