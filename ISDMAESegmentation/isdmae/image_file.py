@@ -69,7 +69,8 @@ def load_image(path: Path) -> LoadedImage:
     Raises
     ------
     InputError
-        Where the file is damaged, cut, a time series, in colour, or not at right angles.
+        Where the file is damaged, cut, a time series, in colour, not at right angles, or does not
+        say how large its voxels are.
     ResourceError
         Where there is not enough memory for it.
     """
@@ -88,11 +89,11 @@ def load_image(path: Path) -> LoadedImage:
             if suffix in meta_image.SUFFIXES:
                 meta_image.refuse_cut(path, promised)
             if suffix in nrrd.SUFFIXES:
+                nrrd.refuse_unmeasured(path, min(3, reader.GetDimension()))
                 nrrd.refuse_damaged(path, promised)
             image = reader.Execute()
     notices = _check_axes(image, path.name)
-    # NRRD alone can leave out in which space its axes lie.
-    return LoadedImage(image, name, name != "NRRD" or _is_in_patient(reader), notices)
+    return LoadedImage(image, name, _has_orientation(path, reader), notices)
 
 
 def _check_axes(image: sitk.Image, name: str) -> tuple[Notice, ...]:
@@ -101,7 +102,9 @@ def _check_axes(image: sitk.Image, name: str) -> tuple[Notice, ...]:
     return tuple(notices_of_shear(direction))
 
 
-def _is_in_patient(reader: sitk.ImageFileReader) -> bool:
+def _has_orientation(path: Path, reader: sitk.ImageFileReader) -> bool:
+    if suffix_of(path) in meta_image.SUFFIXES:
+        return meta_image.has_orientation(path)
     key = "NRRD_space"
     return bool(reader.HasMetaDataKey(key)) and nrrd.is_in_patient(reader.GetMetaData(key))
 

@@ -51,6 +51,12 @@ def check_header(path: Path) -> None:
         )
 
 
+def has_orientation(path: Path) -> bool:
+    """Tell whether the header says how the axes lie in the patient; ITK takes LPS where not."""
+    fields, _ = _read_header(path)
+    return not fields.keys().isdisjoint(("TransformMatrix", "Orientation", "Rotation"))
+
+
 def refuse_cut(path: Path, promised: int) -> None:
     """Raise ``InputError`` where the file, or the one it names, cannot hold ``promised`` bytes."""
     fields, start = _read_header(path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zlib
 from pathlib import Path
 
+from .errors import InputError
 from .itk import damaged_file, unreadable_file
 
 SUFFIXES = (".nrrd", ".seg.nrrd", ".nhdr")
@@ -15,7 +17,15 @@ CHUNK_BYTES = 1 << 20
 LONGEST_LINE = 1 << 20
 MOST_LINES = 10_000
 MOST_FILES = 10_000
-SPELLINGS = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
+SPELLINGS = {
+    "datafile": "data file",
+    "lineskip": "line skip",
+    "byteskip": "byte skip",
+    "spacedirections": "space directions",
+    "spaceunits": "space units",
+}
+DIRECTION = re.compile(r"none|\([^)]*\)")
+MILLIMETRES = ("", "mm", "millimeter", "millimeters", "millimetre", "millimetres")
 # Name with one number in it, then first, last and step, and perhaps how many axes a file holds.
 PATTERN = re.compile(r"([^%]*%0?\d{0,2}d[^%]*?) +(-?\d{1,9}) +(-?\d{1,9}) +(-?\d{1,9})(?: +\d+)?")
 # The spaces that say where the patient lies; scanner-xyz and 3D-right-handed do not.
@@ -25,6 +35,37 @@ PATIENT_SPACES = ("right-anterior-superior", "left-anterior-superior", "left-pos
 def is_in_patient(space: str) -> bool:
     """Tell whether a space, as ITK spells it, says where left and right are."""
     return space.lower().removesuffix("-time") in PATIENT_SPACES
+
+
+def refuse_unmeasured(path: Path, axes: int) -> None:
+    """Raise ``InputError`` where the size of voxels along so many axes is not given in mm.
+
+    ITK takes 1 mm for what is missing, and whatever the unit is for millimetres.
+    """
+    fields, _, _ = _read_header(path)
+    lengths = [*map(_length, DIRECTION.findall(fields.get("space directions", "")))]
+    lengths = lengths or [*map(_length, fields.get("spacings", "").split())]
+    if sum(math.isfinite(length) and length != 0 for length in lengths) < axes:
+        raise InputError(
+            "no-voxel-size",
+            f"{path.name} does not say how large its voxels are.",
+            "Add a line 'spacings' to its header (mm), or export it again.",
+        )
+    for unit in re.findall(r'"([^"]*)"', fields.get("space units", fields.get("units", "")))[:axes]:
+        if unit.strip().lower() not in MILLIMETRES:
+            raise InputError(
+                "no-voxel-size",
+                f"{path.name} gives the size of its voxels in '{unit}', not in mm.",
+                "Give sizes, positions and the unit in its header in mm, or export it again.",
+            )
+
+
+def _length(text: str) -> float:
+    """Return the length of a vector such as (1,0,0), or a number; NaN where it is none."""
+    try:
+        return math.hypot(*(float(part) for part in text.strip("()").split(",")))
+    except ValueError:
+        return math.nan
 
 
 def refuse_damaged(path: Path, promised: int) -> None:

@@ -350,6 +350,41 @@ class TestHeader:
         assert [notice.code for notice in notices] == ([] if known else ["unknown-orientation"])
         assert "Doe" not in "".join(notice.message for notice in notices)
 
+    @pytest.mark.parametrize(
+        ("lines", "words"),
+        [
+            ("kinds: space space space", "does not say how large"),
+            ("spacings: 1 2 nan", "does not say how large"),
+            ("axis mins: 0 0 0", "does not say how large"),
+            ("space: LPS\nspace directions: (1,0,0) (0,1,0) none", "does not say how large"),
+            ('spacings: 1 2 3\nunits: "mm" "mm" "cm"', "in 'cm'"),
+            (
+                'space: LPS\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace units: "um" "um" "um"',
+                "in 'um'",
+            ),
+        ],
+    )
+    def test_nrrd_without_a_voxel_size_in_mm_is_refused(
+        self, tmp_path: Path, lines: str, words: str
+    ) -> None:
+        """ITK takes 1 mm for what is missing, and any unit for mm."""
+        path = tmp_path / "scan.nrrd"
+        header = f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\n{lines}\nencoding: raw\n\n"
+        path.write_bytes(header.encode() + bytes(8))
+        with pytest.raises(InputError, match=words) as caught:
+            io.read(path)
+        assert caught.value.code == "no-voxel-size"
+
+    def test_nrrd_may_say_its_unit_is_mm(self, tmp_path: Path) -> None:
+        path = tmp_path / "scan.nrrd"
+        header = (
+            "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nspace: LPS\n"
+            'space directions: (1, 0, 0) (0, 2, 0) (0, 0, 3)\nspace units: "mm" "mm" "mm"\n'
+            "encoding: raw\n\n"
+        )
+        path.write_bytes(header.encode() + bytes(8))
+        assert io.read(path).volume.spacing_mm == (1, 2, 3)
+
     def test_bad_spacing_is_refused(self, tmp_path: Path) -> None:
         image = sitk.GetImageFromArray(NOISE)
         sitk.WriteImage(image, str(tmp_path / "scan.mhd"))
@@ -419,8 +454,10 @@ class TestShear:
         assert volume.obliquity_deg == pytest.approx(degrees / 2, rel=0.01)
         for other in ("nii.gz", "nii", "nrrd", "mha", "seg.nrrd"):
             labelmap = volume.with_array(np.ones(volume.shape, np.uint8), is_hu=False)
-            io.write_image_atomic(tmp_path / f"out.{other}", io.to_sitk(labelmap))
-            again = io.read(tmp_path / f"out.{other}").volume
+            out = tmp_path / other / f"out.{other}"
+            out.parent.mkdir()
+            io.write_image_atomic(out, io.to_sitk(labelmap))
+            again = io.read(out).volume
             assert again.same_grid(volume, tolerance=1e-5)
 
     @pytest.mark.parametrize("suffix", ["nii", "nrrd", "mha"])

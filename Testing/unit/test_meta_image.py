@@ -93,12 +93,19 @@ def test_too_many_packed_voxels_are_refused(tmp_path: Path) -> None:
         io.read(tmp_path / "scan.mha")
 
 
+def test_a_header_without_orientation_is_noticed(path: Path) -> None:
+    assert io.read(path).notices == ()
+    path.write_bytes(path.read_bytes().replace(b"TransformMatrix", b"Comment"))
+    assert [notice.code for notice in io.read(path).notices] == ["unknown-orientation"]
+
+
 def test_older_names_of_the_fields_are_read(path: Path) -> None:
     data = path.read_bytes()
     data = data.replace(b"Offset = 0 0 0", b"Position = 1 2 3").replace(
         b"TransformMatrix", b"Orientation"
     )
     path.write_bytes(data)
-    volume = io.read(path).volume
-    np.testing.assert_array_equal(volume.array, VOXELS)
-    assert volume.origin_mm == (1, 2, 3)
+    result = io.read(path)
+    np.testing.assert_array_equal(result.volume.array, VOXELS)
+    assert result.volume.origin_mm == (1, 2, 3)
+    assert result.notices == ()
