@@ -20,7 +20,7 @@ from .compute import Progress, Stop, Stopwatch
 from .errors import Cancelled, InputError
 from .inference import Predictor, Segmentation
 from .io import ReadResult, read, write_labelmap
-from .labelmap_file import VOLUME_SUFFIXES, refuse_suffix
+from .labelmap_file import VOLUME_SUFFIXES, refuse_sibling, refuse_suffix
 from .parts import bounding_box
 from .points import Point
 from .region import Region
@@ -176,6 +176,8 @@ def refuse_outputs(job: PredictJob) -> None:
         )
     for path in targets:
         refuse_target(path, job.overwrite)
+    for path in job.outputs:
+        refuse_sibling(path, job.outputs)
 
 
 def label_box(labels: Array) -> tuple[slice, slice, slice]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from . import nifti
 from .atomic import atomic_path, suffix_of
 from .errors import InputError, ResourceError, says_memory_is_short
 from .image_file import FORMATS, load_image
@@ -87,6 +88,7 @@ def write_image_atomic(
     refuse_suffix(target, image.GetSize())
     _refuse_values(target, image)
     with atomic_path(target, overwrite=overwrite) as temporary:
+        refuse_sibling(target)
         try:
             with quiet_itk():
                 sitk.WriteImage(image, str(temporary), useCompression=True)
@@ -177,6 +179,23 @@ def refuse_suffix(path: Path, size: Sequence[int]) -> None:
             "not-a-picture",
             f"A volume of {slices} slices does not fit into the picture {path.name}.",
             f"Use one of {volumes}.",
+        )
+
+
+def refuse_sibling(path: Path, others: Sequence[Path] = ()) -> None:
+    """Raise InputError for a NIfTI file beside one of the same stem, in its folder or in ``others``.
+
+    ITK and the programs on it would read the voxels of the one with the header of the other.
+    """
+    if suffix_of(path) not in nifti.SUFFIXES:
+        return
+    beside = [*path.parent.iterdir(), *(one for one in others if one.parent == path.parent)]
+    twin = next((one for one in beside if nifti.are_siblings(path, one)), None)
+    if twin is not None:
+        raise InputError(
+            "same-stem",
+            f"Beside {twin.name}, other programs would read wrong voxels from {path.name}.",
+            "Give it another name, or write it as .nrrd.",
         )
 
 

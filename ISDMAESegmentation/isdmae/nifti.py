@@ -79,9 +79,9 @@ def read_header(path: Path) -> NiftiHeader:
     lengths = {order: struct.unpack_from(order + "i", head.ljust(4))[0] for order in "<>"}
     for order, length in lengths.items():
         if length == HEADER_BYTES and head[344:HEADER_BYTES] == b"n+1\0":
-            return _parse(path, head[:HEADER_BYTES], order)
+            return _parse(path, head[:HEADER_BYTES], order, HEADER_BYTES + 4)
         if length == NIFTI_2_BYTES == len(head) and head[4:12] == NIFTI_2_MAGIC:
-            return _parse(path, _as_version_1(path, head, order), order)
+            return _parse(path, _as_version_1(path, head, order), order, NIFTI_2_BYTES + 4)
     raise unreadable_file(path, "NIfTI")
 
 
@@ -114,8 +114,11 @@ def _as_version_1(path: Path, head: bytes, order: str) -> bytes:
     return bytes(made)
 
 
-def _parse(path: Path, head: bytes, order: str) -> NiftiHeader:
-    """Read the fields of a NIfTI-1 header; offsets as in nifti1.h of https://nifti.nimh.nih.gov."""
+def _parse(path: Path, head: bytes, order: str, first_voxel: int) -> NiftiHeader:
+    """Read the fields of a NIfTI-1 header; offsets as in nifti1.h of https://nifti.nimh.nih.gov.
+
+    Voxels lie from ``first_voxel`` on; of headers that say less, every reader has its own reading.
+    """
     rank, *lengths = struct.unpack_from(order + "8h", head, 40)
     (datatype,) = struct.unpack_from(order + "h", head, 70)
     pixdim = struct.unpack_from(order + "8f", head, 76)
@@ -129,7 +132,7 @@ def _parse(path: Path, head: bytes, order: str) -> NiftiHeader:
         1 <= rank <= 7
         and min(lengths[:rank]) > 0
         and datatype in VOXEL_BYTES
-        and voxel_offset >= 0
+        and voxel_offset >= first_voxel
         and all(abs(value) <= LARGEST for value in used)
     ):
         raise unreadable_file(path, "NIfTI")
@@ -186,26 +189,30 @@ def sheared_allowed() -> Iterator[None]:
 @contextmanager
 def for_itk(path: Path, header: NiftiHeader) -> Iterator[Path]:
     """Give a path to the same image as NIfTI-1, where no other file shares its stem."""
-    suffix = suffix_of(path)
     if _is_version_2(path):
         with tempfile.TemporaryDirectory() as folder:
             alone = Path(folder) / "scan.nii"
             _write_version_1(path, header, alone)
             yield alone
         return
-    name = path.name.lower()
-    others = {name.removesuffix(suffix) + sibling for sibling in SIBLINGS} - {name}
-    if not any(other.name.lower() in others for other in path.parent.iterdir()):
+    if not any(are_siblings(path, other) for other in path.parent.iterdir()):
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        alone = Path(folder) / f"scan{suffix}"
+        alone = Path(folder) / f"scan{suffix_of(path)}"
         try:
             alone.symlink_to(path.resolve())
         except OSError:
             # Windows lets only some users make links.
             shutil.copyfile(path, alone)
         yield alone
+
+
+def are_siblings(path: Path, other: Path) -> bool:
+    """Tell whether ITK may read the one file of a folder where the other is meant, a NIfTI file."""
+    name = path.name.lower()
+    stem = name.removesuffix(suffix_of(path))
+    return other.name.lower() in {stem + suffix for suffix in SIBLINGS} - {name}
 
 
 def _is_version_2(path: Path) -> bool:

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from isdmae import io, labelmap_file
 from isdmae.errors import InputError, ResourceError
+from isdmae.job import PredictJob, refuse_outputs
 from isdmae.labels import LEFT_LUNG, LUNGS, NODULE, RIGHT_LUNG
 from isdmae.volume import Volume
 
@@ -102,9 +103,9 @@ class TestWriteLabelmap:
         )
         array = np.zeros((3, 4, 5), dtype=np.int32)
         array[1] = 255
-        for suffix in FORMATS:
-            io.write_labelmap(tmp_path / f"a.{suffix}", Volume(array=array), [label])
-            assert io.read(tmp_path / f"a.{suffix}").volume.array.max() == 255
+        for number, suffix in enumerate(FORMATS):
+            io.write_labelmap(tmp_path / f"{number}.{suffix}", Volume(array=array), [label])
+            assert io.read(tmp_path / f"{number}.{suffix}").volume.array.max() == 255
 
     def test_existing_files_and_missing_folders(self, tmp_path: Path) -> None:
         io.write_labelmap(tmp_path / "a.nii.gz", labelmap(), LUNGS)
@@ -113,6 +114,32 @@ class TestWriteLabelmap:
         io.write_labelmap(tmp_path / "a.nii.gz", labelmap(), LUNGS, overwrite=True)
         with pytest.raises(InputError, match="does not exist"):
             io.write_labelmap(tmp_path / "no" / "a.nii.gz", labelmap(), LUNGS)
+
+    @pytest.mark.parametrize(
+        ("there", "target"),
+        [("ct.nii.gz", "ct.nii"), ("CT.NII", "ct.nii.gz"), ("ct.img", "ct.nii"),
+         ("ct.hdr", "ct.nii.gz")],
+    )  # fmt: skip
+    def test_no_nifti_beside_one_of_its_stem(
+        self, tmp_path: Path, there: str, target: str
+    ) -> None:
+        (tmp_path / there).write_bytes(b"of the user")
+        with pytest.raises(InputError, match=f"Beside {there}") as caught:
+            io.write_labelmap(tmp_path / target, labelmap(), LUNGS, overwrite=True)
+        assert caught.value.code == "same-stem"
+        assert [path.name for path in tmp_path.iterdir()] == [there]
+        io.write_labelmap(tmp_path / "ct.nrrd", labelmap(), LUNGS)
+
+    def test_a_job_whose_outputs_share_a_stem_is_refused_before_it_begins(
+        self, tmp_path: Path
+    ) -> None:
+        scan = tmp_path / "ct.nii.gz"
+        scan.write_bytes(b"of the user")
+        for names in (["ct.nii"], ["a.nii.gz", "a.nrrd", "a.nii"]):
+            outputs = tuple(tmp_path / name for name in names)
+            with pytest.raises(InputError, match="other programs would read wrong voxels"):
+                refuse_outputs(PredictJob(input=scan, outputs=outputs))
+        refuse_outputs(PredictJob(input=scan, outputs=(tmp_path / "a.nii", tmp_path / "b.nii.gz")))
 
     def test_nifti_cannot_hold_a_slightly_sheared_grid(self, tmp_path: Path) -> None:
         sheared = Volume(

@@ -101,6 +101,22 @@ def test_damaged_headers_are_refused(tmp_path: Path, offset: int, layout: str, v
         io.read(path)
 
 
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_voxels_within_the_header_are_refused(tmp_path: Path, kind: Any) -> None:
+    """ITK begins behind the header all the same, others at 352, and each reads other voxels."""
+    path = save(tmp_path / "scan.nii", "<", "f4", kind)
+    data = bytearray(path.read_bytes())
+    place, first = (("f", 108), 352) if kind is nibabel.Nifti1Image else (("q", 168), 544)
+    for offset, refused in ((0, True), (first - 4, True), (first, False)):
+        struct.pack_into("<" + place[0], data, place[1], offset)
+        path.write_bytes(data)
+        if refused:
+            with pytest.raises(InputError, match="cannot be read as NIfTI"):
+                io.read(path)
+        else:
+            np.testing.assert_array_equal(io.read(path).volume.array, VOXELS)
+
+
 def test_a_header_alone_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "scan.nii", "<", "f4")
     for kept in (0, 3, 100, 347):
