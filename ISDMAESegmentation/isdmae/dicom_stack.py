@@ -13,6 +13,7 @@ from .dicom_header import SliceHeader, undecodable
 from .errors import InputError, says_memory_is_short
 from .itk import not_enough_memory
 from .slice_positions import (
+    INTERPOLATED,
     check_gantry_tilt,
     check_lateral_positions,
     check_slice_positions,
@@ -33,8 +34,8 @@ def stack(slices: list[SliceHeader], allow_gaps: bool) -> tuple[Volume, list[Not
     Raises
     ------
     InputError
-        Where slices are doubled, missing or displaced, the gantry was tilted, or pixels cannot be
-        decoded.
+        Where slices are doubled, missing, displaced or at several distances, the gantry was
+        tilted, or pixels cannot be decoded.
     ResourceError
         Where there is not enough memory.
     """
@@ -46,7 +47,7 @@ def stack(slices: list[SliceHeader], allow_gaps: bool) -> tuple[Volume, list[Not
 
     notices = _check_places(slices, places, direction[:, 2], allow_gaps)
     array = _read_pixels(slices)
-    if any(notice.code == "gap" for notice in notices):
+    if any(notice.code in INTERPOLATED for notice in notices):
         array, heights = fill_gaps(array, heights)
     row_mm, column_mm = slices[0].pixel_spacing_mm
     volume = Volume(
@@ -93,7 +94,7 @@ def _slice_spacing(header: SliceHeader, heights: Array) -> float:
 
 
 def fill_gaps(array: Array, heights_mm: Array) -> tuple[Array, Array]:
-    """Put slices onto an even grid, linearly interpolated where some are missing.
+    """Put slices onto an even grid of their usual distance, linearly interpolated.
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ def fill_gaps(array: Array, heights_mm: Array) -> tuple[Array, Array]:
     Returns
     -------
     numpy.ndarray
-        Same dtype, shape (n, j, i), n >= k; the first and last slice stay.
+        Same dtype, shape (n, j, i); the first and last slice stay.
     numpy.ndarray
         The n even places in mm.
     """

@@ -16,6 +16,10 @@ GAP_FACTOR = 1.5
 DUPLICATE_SHARE = 0.01
 MOST_LATERAL_MM = 1.0
 MOST_LATERAL_SHARE = 0.01
+MOST_OFF_GRID = 0.5
+"""Of a spacing: a slice that lies farther off is nearer to the even place of another one."""
+INTERPOLATED = ("gap", "slices-off-grid")
+"""Notices of slices that do not lie on an even grid, and have to be put onto one."""
 
 
 def check_gantry_tilt(normal: Sequence[float], stacking: Sequence[float]) -> None:
@@ -98,37 +102,41 @@ def check_slice_positions(
     names : sequence of str
         A name for each slice (its file name), for the messages.
     allow_gaps : bool
-        Warn of missing slices where they would be refused.
+        Warn of missing slices, and of slices at several distances, where they would be refused.
 
     Returns
     -------
     list of Notice
-        ``uneven-slices`` where distances differ by more than 1 %, ``gap`` where one is allowed.
+        ``uneven-slices`` where distances differ by more than 1 %; where that is allowed, one of
+        `INTERPOLATED` in its place.
 
     Raises
     ------
     InputError
-        Where two slices lie at one place, or a distance is 1.5 times the usual one or more.
+        Where two slices lie at one place, a distance is 1.5 times the usual one or more, or a
+        slice lies more than half a spacing from its place on an even grid.
     """
-    distances = np.diff(np.asarray(positions_mm, dtype=np.float64))
+    places = np.asarray(positions_mm, dtype=np.float64)
+    distances = np.diff(places)
     if distances.size == 0:
         return []
     usual = float(np.median(distances))
     _refuse_duplicates(distances, usual, names)
-    notices = _check_gaps(distances, usual, names, allow_gaps)
+    interpolated = _check_gaps(distances, usual, names, allow_gaps) or _check_grid(
+        places, usual, names, allow_gaps
+    )
     uneven = np.abs(distances / usual - 1) > UNEVEN_SHARE
-    uneven &= distances < GAP_FACTOR * usual
-    if uneven.any():
-        worst = distances[uneven][np.abs(distances[uneven] - usual).argmax()]
-        notices.append(
-            Notice(
-                "uneven-slices",
-                f"The slices are not evenly spaced: usual {usual:.3g} mm, but up to {worst:.3g} mm "
-                f"after slice {_numbers(np.flatnonzero(uneven) + 1)}.",
-                "Volumes in mL may be off by this share; an even reconstruction has none of it.",
-            )
+    if interpolated or not uneven.any():
+        return interpolated
+    worst = distances[uneven][np.abs(distances[uneven] - usual).argmax()]
+    return [
+        Notice(
+            "uneven-slices",
+            f"The slices are not evenly spaced: usual {usual:.3g} mm, but up to {worst:.3g} mm "
+            f"after slice {_numbers(np.flatnonzero(uneven) + 1)}.",
+            "Volumes in mL may be off by this share; an even reconstruction has none of it.",
         )
-    return notices
+    ]
 
 
 def _refuse_duplicates(distances: Array, usual: float, names: Sequence[str]) -> None:
@@ -162,6 +170,29 @@ def _check_gaps(
     # The notice enters the report, so it leaves out file names, which may name the patient.
     remedy = "They are interpolated; do not trust findings there."
     return [Notice("gap", f"{missing} {pair}, {rest}", remedy)]
+
+
+def _check_grid(
+    places: Array, usual: float, names: Sequence[str], allow_gaps: bool
+) -> list[Notice]:
+    """Refuse or note slices whose index does not say where they lie, as where two series meet."""
+    even, spacing = np.linspace(places[0], places[-1], len(places), retstep=True)
+    off = np.abs(places - even)
+    worst = int(off.argmax())
+    if off[worst] <= MOST_OFF_GRID * spacing:
+        return []
+    distances = np.diff(places)
+    apart = f"The slices are {distances.min():.3g} to {distances.max():.3g} mm apart"
+    far = f"lies {off[worst]:.3g} mm from its place on an even grid."
+    if not allow_gaps:
+        raise InputError(
+            "slices-off-grid",
+            f"{apart}: slice {worst + 1} of {len(places)} ({names[worst]}) {far}",
+            "Give one reconstruction of one slice distance, or let the slices be interpolated: "
+            "--allow-gaps.",
+        )
+    remedy = f"They are interpolated every {usual:.3g} mm; small findings may be lost."
+    return [Notice("slices-off-grid", f"{apart}: slice {worst + 1} of {len(places)} {far}", remedy)]
 
 
 def _numbers(values: Array) -> str:

@@ -40,6 +40,7 @@ REFUSALS = (
     "mixed-spacing",
     "multi-frame",
     "gap",
+    "slices-off-grid",
     "duplicate-slices",
     "displaced-slices",
     "gantry-tilt",

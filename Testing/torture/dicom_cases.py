@@ -146,7 +146,7 @@ def places() -> Iterator[Case]:
             "slices further apart in the lower half",
             f"{factor}",
             partial(_stretch, factor),
-            codes=("gap",),
+            codes=("gap", "slices-off-grid"),
             may_pass=False,
         )
 

@@ -402,6 +402,25 @@ class TestSlicePositions:
         with pytest.raises(InputError, match="1 slices are missing"):
             check_slice_positions([0, 1, 2, 3.5, 4.5], self.NAMES)
 
+    def test_two_distances_are_refused_whichever_is_the_usual_one(self) -> None:
+        thick, thin = np.arange(10) * 5.0, np.arange(1, 9) * 1.25
+        positions = [*thick, *(thick[-1] + thin)]
+        names = tuple(f"s{number}" for number in range(1, 19))
+        with pytest.raises(
+            InputError, match=r"1\.25 to 5 mm apart: slice 10 of 18 \(s10\)"
+        ) as caught:
+            check_slice_positions(positions, names)
+        assert caught.value.code == "slices-off-grid"
+        notices = check_slice_positions(positions, names, allow_gaps=True)
+        assert codes(notices) == ["slices-off-grid"]
+        assert "s10" not in notices[0].message
+        more = [*thick[-4:], *(thick[-1] + thin)]
+        with pytest.raises(InputError, match="slices are missing"):
+            check_slice_positions(more, names)
+        near = [*np.arange(20) * 1.25, *(19 * 1.25 + np.arange(1, 20))]
+        with pytest.raises(InputError, match="1 to 1.25 mm apart"):
+            check_slice_positions(near, [f"s{number}" for number in range(39)])
+
     def test_duplicates_are_named(self) -> None:
         with pytest.raises(InputError, match="1 slice positions occur twice, first in s2 and s3"):
             check_slice_positions([0, 1, 1, 2, 3], self.NAMES)

@@ -527,6 +527,21 @@ class TestSlices:
         assert [notice.code for notice in result.notices] == ["gap"]
         assert ".dcm" not in result.notices[0].message
 
+    def test_two_distances_are_laid_where_they_belong_when_allowed(self, tmp_path: Path) -> None:
+        places = [0, 4, 8, 12, 13, 14]
+        hu = np.broadcast_to(np.array(places)[:, None, None] * 10, HU.shape)
+        for path, height in zip(write_series(tmp_path, hu), places, strict=True):
+            made = pydicom.dcmread(path)
+            made.ImagePositionPatient[2] = height
+            save(made, path)
+        assert refused(tmp_path).code == "slices-off-grid"
+        result = io.read(tmp_path, allow_gaps=True)
+        assert [notice.code for notice in result.notices] == ["slices-off-grid"]
+        volume = result.volume
+        heights = volume.origin_mm[2] + np.arange(len(volume.array)) * volume.spacing_mm[2]
+        np.testing.assert_allclose(volume.array[:, 0, 0], heights * 10, atol=0.5)
+        assert heights[-1] == pytest.approx(14)
+
     def test_doubled_slices_are_named(self, tmp_path: Path) -> None:
         paths = write_series(tmp_path)
         shutil.copy(paths[1], tmp_path / "copy.dcm")

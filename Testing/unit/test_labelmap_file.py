@@ -120,9 +120,7 @@ class TestWriteLabelmap:
         [("ct.nii.gz", "ct.nii"), ("CT.NII", "ct.nii.gz"), ("ct.img", "ct.nii"),
          ("ct.hdr", "ct.nii.gz")],
     )  # fmt: skip
-    def test_no_nifti_beside_one_of_its_stem(
-        self, tmp_path: Path, there: str, target: str
-    ) -> None:
+    def test_no_nifti_beside_one_of_its_stem(self, tmp_path: Path, there: str, target: str) -> None:
         (tmp_path / there).write_bytes(b"of the user")
         with pytest.raises(InputError, match=f"Beside {there}") as caught:
             io.write_labelmap(tmp_path / target, labelmap(), LUNGS, overwrite=True)
