@@ -7,6 +7,7 @@ import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import SimpleITK as sitk
@@ -30,6 +31,13 @@ JPEG_TAIL_BYTES = 4096
 BMP_HEADER_BYTES = 54
 BMP_INFO_BYTES = (40, 108, 124)
 BMP_DEPTHS = (8, 24, 32)
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_GREY, PNG_GREY_AND_OPACITY = 0, 4
+TIFF_ORDERS = {b"II": "<", b"MM": ">"}
+TIFF_NUMBERS = {1: "B", 3: "H", 4: "I"}
+PHOTOMETRIC, SAMPLES = 262, 277
+WHITE_IS_ZERO = 0
+MOST_TAGS = 1000
 MOST_TINT = 8 / 255
 """Share of the brightest value by which the colours of a grey picture may differ."""
 GREY_REMEDY = "Save it again as an 8- or 16-bit grey PNG."
@@ -53,9 +61,10 @@ def load_picture(path: Path) -> tuple[Array, tuple[Notice, ...]]:
     Raises
     ------
     InputError
-        Where it is damaged, in colour, transparent in parts, or of several pages.
+        Where it is damaged, in colour, transparent in parts, inverted, or of several pages.
     """
     _refuse_cut(path)
+    _refuse_misread(path)
     try:
         with quiet_itk():
             image = sitk.ReadImage(str(path))
@@ -156,6 +165,67 @@ def _nearly_grey(share: float) -> Notice:
         "is taken for grey.",
         "Nothing to do if it is a grey picture that was saved in colour, as JPEG often is.",
     )
+
+
+def _refuse_misread(path: Path) -> None:
+    """Raise ``InputError`` for PNG and TIFF files that ITK takes for others than they are.
+
+    It cannot read grey with opacity from PNG; from TIFF it reads the two as neighbouring pixels,
+    and white stored as zero as black.
+    """
+    with path.open("rb") as file:
+        head = file.read(8)
+        try:
+            tags = _tiff_tags(file, head) if head[:2] in TIFF_ORDERS else {}
+            has_opacity = tags.get(SAMPLES) == 2 or (
+                head == PNG_SIGNATURE and _png_is_grey_with_opacity(file)
+            )
+        except struct.error:
+            return  # cut short, which ITK itself reports
+    if has_opacity:
+        raise InputError(
+            "transparent-picture", f"{path.name} holds opacity beside its greys.", GREY_REMEDY
+        )
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        raise InputError(
+            "inverted-picture", f"{path.name} stores white as zero, as a negative.", GREY_REMEDY
+        )
+
+
+def _png_is_grey_with_opacity(file: BinaryIO) -> bool:
+    """Tell whether a PNG has an opacity of each grey, or a grey that stands for transparent."""
+    colour = None
+    while True:
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if kind in (b"IDAT", b"IEND"):
+            return False
+        if kind == b"IHDR":
+            colour = file.read(10)[9]
+            file.seek(-10, os.SEEK_CUR)
+        if colour == PNG_GREY_AND_OPACITY or (colour == PNG_GREY and kind == b"tRNS"):
+            return True
+        file.seek(length + 4, os.SEEK_CUR)
+
+
+def _tiff_tags(file: BinaryIO, head: bytes) -> dict[int, int]:
+    """Return the whole numbers in the tags of the first page; TIFF 6.0, and BigTIFF (43)."""
+    order = TIFF_ORDERS[head[:2]]
+    (version,) = struct.unpack_from(order + "H", head, 2)
+    if version == 43:
+        (start,) = struct.unpack(order + "Q", file.read(8))
+        count, entry, place = "Q", 20, 12
+    else:
+        (start,) = struct.unpack_from(order + "I", head, 4)
+        count, entry, place = "H", 12, 8
+    file.seek(start)
+    (entries,) = struct.unpack(order + count, file.read(struct.calcsize(order + count)))
+    tags = {}
+    for _ in range(min(entries, MOST_TAGS)):
+        data = file.read(entry)
+        tag, kind = struct.unpack_from(order + "2H", data)
+        if kind in TIFF_NUMBERS:
+            (tags[tag],) = struct.unpack_from(order + TIFF_NUMBERS[kind], data, place)
+    return tags
 
 
 def _refuse_cut(path: Path) -> None:

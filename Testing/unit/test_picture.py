@@ -20,6 +20,29 @@ def picture(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
+def tiff(path: Path, order: str, *, big: bool, photometric: int, samples: int = 1) -> Path:
+    """Write the grey picture as a TIFF of one strip."""
+    data = np.repeat(GREY[..., np.newaxis], samples, axis=-1).tobytes()
+    size, count, layout = ("Q", "Q", "HHQI4x") if big else ("I", "H", "HHII")
+    head = (b"II" if order == "<" else b"MM") + struct.pack(
+        order + ("HHHQ" if big else "HI"), *((43, 8, 0, 16) if big else (42, 8))
+    )
+    fields = {
+        256: GREY.shape[1], 257: GREY.shape[0], 258: 8, 259: 1, 262: photometric, 273: 0,
+        277: samples, 278: GREY.shape[0], 279: len(data),
+    }  # fmt: skip
+    if samples == 2:
+        fields |= {258: 8 << 16 | 8, 338: 2}
+    table = struct.calcsize(order + count + len(fields) * layout + size)
+    fields[273] = len(head) + table
+    body = struct.pack(order + count, len(fields))
+    for tag in sorted(fields):
+        kind, number = (3, 2) if tag == 258 and samples == 2 else (4, 1)
+        body += struct.pack(order + layout, tag, kind, number, fields[tag])
+    path.write_bytes(head + body + struct.pack(order + size, 0) + data)
+    return path
+
+
 class TestPictures:
     @pytest.mark.parametrize("suffix", ["png", "tif", "tiff", "bmp"])
     def test_grey_8_bit(self, tmp_path: Path, suffix: str) -> None:
@@ -76,6 +99,29 @@ class TestPictures:
         pixels = np.stack([GREY] * 4, axis=-1)
         with pytest.raises(InputError, match="transparent in parts"):
             io.read(picture(tmp_path / "a.png", pixels))
+
+    def test_grey_with_opacity_is_refused(self, tmp_path: Path) -> None:
+        """ITK reads opacity and grey of a TIFF as neighbouring pixels, and none of a PNG."""
+        pillow = pytest.importorskip("PIL.Image")
+        grey = pillow.fromarray(GREY)
+        grey.convert("LA").save(tmp_path / "a.png")
+        grey.save(tmp_path / "b.png", transparency=0)
+        grey.convert("LA").save(tmp_path / "c.tif")
+        tiff(tmp_path / "d.tif", ">", big=False, photometric=1, samples=2)
+        for name in ("a.png", "b.png", "c.tif", "d.tif"):
+            with pytest.raises(InputError, match=f"{name} holds opacity") as caught:
+                io.read(tmp_path / name)
+            assert caught.value.code == "transparent-picture"
+
+    @pytest.mark.parametrize("big", [False, True])
+    @pytest.mark.parametrize("order", ["<", ">"])
+    def test_an_inverted_tiff_is_refused(self, tmp_path: Path, order: str, big: bool) -> None:
+        """ITK reads it as its negative."""
+        plain = tiff(tmp_path / "a.tif", order, big=big, photometric=1)
+        np.testing.assert_array_equal(io.read(plain).volume.array[0], GREY)
+        with pytest.raises(InputError, match="stores white as zero") as caught:
+            io.read(tiff(tmp_path / "b.tif", order, big=big, photometric=0))
+        assert caught.value.code == "inverted-picture"
 
     def test_a_folder_of_pictures_is_a_stack(self, tmp_path: Path) -> None:
         for number in (10, 9, 2, 100):
