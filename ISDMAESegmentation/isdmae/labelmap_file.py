@@ -183,7 +183,7 @@ def refuse_suffix(path: Path, size: Sequence[int]) -> None:
 
 
 def refuse_sibling(path: Path, others: Sequence[Path] = ()) -> None:
-    """Raise InputError for a NIfTI file beside one of the same stem, in its folder or in ``others``.
+    """Raise InputError for a NIfTI file beside one of its stem, in the folder or among ``others``.
 
     ITK and the programs on it would read the voxels of the one with the header of the other.
     """

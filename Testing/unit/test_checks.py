@@ -418,7 +418,7 @@ class TestSlicePositions:
         with pytest.raises(InputError, match="slices are missing"):
             check_slice_positions(more, names)
         near = [*np.arange(20) * 1.25, *(19 * 1.25 + np.arange(1, 20))]
-        with pytest.raises(InputError, match="1 to 1.25 mm apart"):
+        with pytest.raises(InputError, match=r"1 to 1\.25 mm apart"):
             check_slice_positions(near, [f"s{number}" for number in range(39)])
 
     def test_duplicates_are_named(self) -> None:

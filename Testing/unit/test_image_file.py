@@ -359,7 +359,8 @@ class TestHeader:
             ("space: LPS\nspace directions: (1,0,0) (0,1,0) none", "does not say how large"),
             ('spacings: 1 2 3\nunits: "mm" "mm" "cm"', "in 'cm'"),
             (
-                'space: LPS\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace units: "um" "um" "um"',
+                "space: LPS\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n"
+                'space units: "um" "um" "um"',
                 "in 'um'",
             ),
         ],
