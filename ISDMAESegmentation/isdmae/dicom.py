@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from .itk import quiet_itk
 from .volume import Volume
 
 FEW_SLICES = 4
+DISC = "DICOMDIR"
+"""The table of contents of a standard disc; its images lie some folders below (PS3.10, 8)."""
 # CT, enhanced CT, and legacy converted enhanced CT image storage (PS3.4, annex B.5).
 CT_IMAGE_STORAGE = (
     "1.2.840.10008.5.1.4.1.1.2",
@@ -73,8 +75,16 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def series_of(path: Path) -> str:
-    """Return the series UID of one DICOM image file; ``InputError`` where it is none."""
+def series_of(path: Path) -> str | None:
+    """Return the series UID of one DICOM image file, None of a disc's table of contents.
+
+    Raises
+    ------
+    InputError
+        Where it is neither.
+    """
+    if path.name.upper() == DISC:
+        return None
     header = read_header(path)
     if header is None:
         raise undecodable(path) if is_dicom(path) else _no_dicom(path.name)
@@ -83,6 +93,8 @@ def series_of(path: Path) -> str:
 
 def list_series(folder: str | os.PathLike[str]) -> list[SeriesInfo]:
     """List the image series of a folder, or of its sub-folders where it holds none itself.
+
+    Those of a standard disc, which has a file DICOMDIR, are found however deep they lie.
 
     Returns
     -------
@@ -101,8 +113,9 @@ def read_series(
     Parameters
     ----------
     folder : path
-        Holds the files, with or without the extension .dcm; other files are ignored, and so are
-        those whose names are not valid Unicode unless they are CT slices.
+        Holds the files, with or without the extension .dcm, as `list_series` finds them; other
+        files are ignored, and so are those whose names are not valid Unicode unless they are CT
+        slices.
     series_uid : str, optional
         The series to read; without it there must be exactly one CT series that is no localizer.
     allow_gaps : bool
@@ -140,7 +153,7 @@ def read_series(
 
 def _scan(folder: Path) -> tuple[list[SliceHeader], list[Path]]:
     """Return the headers of all images in a folder, and the CT slices that are damaged."""
-    for places in ([folder], sorted(place for place in folder.iterdir() if place.is_dir())):
+    for places in _places(folder):
         headers, damaged = [], []
         for path in sorted(file for place in places for file in place.iterdir() if file.is_file()):
             header = read_header(path)
@@ -151,6 +164,17 @@ def _scan(folder: Path) -> tuple[list[SliceHeader], list[Path]]:
         if headers or damaged:
             return headers, damaged
     return [], []
+
+
+def _places(folder: Path) -> Iterator[list[Path]]:
+    """Yield the folders in which images are looked for: those of a level together, the first first.
+
+    Below the second level only of a standard disc: elsewhere it could be a whole archive.
+    """
+    yield [folder]
+    yield sorted(place for place in folder.iterdir() if place.is_dir())
+    if any(file.name.upper() == DISC for file in folder.iterdir()):
+        yield sorted(place for place in folder.rglob("*") if place.is_dir())
 
 
 def _by_series(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
@@ -263,6 +287,12 @@ def _refuse_unusable(slices: Sequence[SliceHeader]) -> None:
                 "damaged-file",
                 f"{name} is cut short: it holds fewer bytes than its pixels need.",
                 "Copy or export the series again.",
+            )
+        if header.is_inverted:
+            raise InputError(
+                "inverted-slices",
+                f"{name} is stored as a negative (MONOCHROME1), so that its values are no HU.",
+                "Export the series again as original CT images, which are MONOCHROME2.",
             )
         if not (header.position and header.orientation and header.pixel_spacing_mm):
             raise InputError(

@@ -54,7 +54,7 @@ class SliceHeader:
     ``position`` is in LPS mm, ``orientation`` holds the row and column direction, and
     ``pixel_spacing_mm`` the distance between rows, then between columns. ``pixel_type`` is
     SimpleITK's code of the rescaled pixels, ``is_cut`` tells that the pixels are incomplete or what
-    says how to read them is damaged.
+    says how to read them is damaged, ``is_inverted`` that white is stored as the smallest value.
     """
 
     path: Path
@@ -68,6 +68,7 @@ class SliceHeader:
     samples: int
     is_localizer: bool
     is_cut: bool
+    is_inverted: bool
     position: tuple[float, ...]
     orientation: tuple[float, ...]
     pixel_spacing_mm: tuple[float, ...]
@@ -77,8 +78,8 @@ class SliceHeader:
 
 
 def read_header(path: Path) -> SliceHeader | None:
-    """Read the header of a DICOM image; None where the file is none, is damaged, or has a name
-    that ITK cannot take.
+    """Read the header of a DICOM image; None where the file is none, is damaged, or has a name or
+    an order of bits that ITK cannot take.
     """
     if not is_unicode(path):
         return None
@@ -98,7 +99,9 @@ def read_header(path: Path) -> SliceHeader | None:
     sample_bytes = _whole(reader, "0028|0100", 16) // 8
     pixel_bytes = rows * columns * frames * samples * sample_bytes
     missing = _missing_bytes(path, pixel_bytes)
-    if missing:
+    stored_bits = _whole(reader, "0028|0101")
+    # PS3.5, section 8.1.1; GDCM reads the bits from the lowest on, wherever the highest lies.
+    if missing or _whole(reader, "0028|0102", stored_bits - 1) != stored_bits - 1:
         return None
     return SliceHeader(
         path=path,
@@ -114,6 +117,7 @@ def read_header(path: Path) -> SliceHeader | None:
         is_cut=missing is None
         or _is_garbled(reader, RESCALE)
         or segments not in (None, samples * sample_bytes),
+        is_inverted=_text(reader, "0028|0004") == "MONOCHROME1",
         position=_numbers(reader, "0020|0032", 3),
         orientation=_numbers(reader, "0020|0037", 6),
         pixel_spacing_mm=_lengths(reader, "0028|0030", 2),

@@ -59,8 +59,9 @@ def read(
     Parameters
     ----------
     path : path
-        A folder with a DICOM series or with pictures, one DICOM file, or a file whose suffix is
-        .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .png, .tif, .tiff, .jpg, .jpeg or .bmp.
+        A folder with a DICOM series or with pictures, one DICOM file (a DICOMDIR stands for its
+        folder), or a file whose suffix is .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .png, .tif,
+        .tiff, .jpg, .jpeg or .bmp.
     series_uid : str, optional
         The series to take from a folder with several.
     allow_gaps : bool

@@ -126,9 +126,10 @@ class Runner:
         )
         with watch("write"):
             report("write", 0.97)
+            # Not between outputs: a run that is cancelled has written nothing.
+            if stop is not None and stop():
+                raise Cancelled()
             for path in job.outputs:
-                if stop is not None and stop():
-                    raise Cancelled()
                 write_labelmap(path, result.labelmap, result.labels, overwrite=job.overwrite)
             if job.box is not None:
                 write_box(job.box, result.labelmap.array, overwrite=job.overwrite)

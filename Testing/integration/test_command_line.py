@@ -245,6 +245,18 @@ def test_cancel_is_heard_to_the_very_end(
     assert not (tmp_path / "a.nrrd").exists()
 
 
+def test_a_cancel_while_outputs_are_written_comes_too_late(
+    ct: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """A run that says that it was cancelled has written nothing."""
+    from isdmae.job import PredictJob, Runner
+
+    outputs = (tmp_path / "a.nrrd", tmp_path / "b.nrrd")
+    job = PredictJob(input=ct, outputs=outputs, model=str(tiny_bundle.folder), device="cpu")
+    Runner().run(job, stop=outputs[0].exists)
+    assert outputs[1].exists()
+
+
 def test_the_plan_is_said_before_the_run(
     ct: Path, tiny_bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

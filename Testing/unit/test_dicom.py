@@ -28,6 +28,7 @@ from pydicom.uid import (  # noqa: E402
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    MediaStorageDirectoryStorage,
     RLELossless,
     RTStructureSetStorage,
     generate_uid,
@@ -447,6 +448,22 @@ class TestDamage:
         save(made, tmp_path / "a.dcm")
         assert "3 frames" in refused(tmp_path).message
 
+    def test_a_negative_is_named(self, tmp_path: Path) -> None:
+        write_series(tmp_path, PhotometricInterpretation="MONOCHROME1")
+        error = refused(tmp_path)
+        assert error.code == "inverted-slices"
+        assert "--force" not in error.remedy
+
+    def test_bits_that_do_not_begin_at_the_lowest_are_refused(self, tmp_path: Path) -> None:
+        """GDCM reads the lowest ones."""
+        hu = np.clip(HU, -1000, 0)
+        write_series(tmp_path, hu, BitsStored=12, HighBit=11)
+        np.testing.assert_array_equal(io.read(tmp_path).volume.array, hu)
+        for index, path in enumerate(sorted(tmp_path.iterdir(), reverse=True)):
+            stored = ((hu[index] + 1024) * 16).astype(np.uint16)
+            save(dataset(stored, index, BitsStored=12, HighBit=15), path)
+        assert refused(tmp_path).code == "undecodable-slice"
+
     def test_colour_is_refused(self, tmp_path: Path) -> None:
         made = dataset(np.zeros((ROWS, COLUMNS), np.uint16), 0, SamplesPerPixel=3)
         made.PhotometricInterpretation, made.PlanarConfiguration = "RGB", 0
@@ -506,6 +523,33 @@ class TestNamesThatAreNotUnicode:
         assert error.code == "bad-file-name"
         assert "not valid Unicode" in error.message
         error.message.encode()
+
+
+class TestDisc:
+    def disc(self, folder: Path) -> Path:
+        write_series(folder / "DICOM" / "PT000000" / "ST000000" / "SE000000", names="IM{:06d}")
+        made = Dataset()
+        made.file_meta = FileMetaDataset()
+        made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        made.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+        made.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        made.FileSetID = "CT"
+        return save(made, folder / "DICOMDIR")
+
+    def test_its_folder_and_its_contents_stand_for_the_series(self, tmp_path: Path) -> None:
+        contents = self.disc(tmp_path)
+        for given in (tmp_path, contents):
+            np.testing.assert_array_equal(io.read(given).volume.array, HU)
+
+    def test_a_second_ct_has_to_be_named(self, tmp_path: Path) -> None:
+        contents = self.disc(tmp_path)
+        write_series(tmp_path / "DICOM" / "PT000000" / "ST000001", SeriesInstanceUID=UID_B)
+        assert refused(contents).code == "several-series"
+        assert io.read(contents, series_uid=UID_B).source["series_uid"] == UID_B
+
+    def test_folders_as_deep_elsewhere_are_left_alone(self, tmp_path: Path) -> None:
+        self.disc(tmp_path).unlink()
+        assert refused(tmp_path).code == "no-dicom"
 
 
 class TestSlices:
