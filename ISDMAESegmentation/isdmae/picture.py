@@ -181,7 +181,7 @@ def _refuse_misread(path: Path) -> None:
                 head == PNG_SIGNATURE and _png_is_grey_with_opacity(file)
             )
         except struct.error:
-            return  # cut short, which ITK itself reports
+            return  # cut short or damaged, which ITK itself reports
     if has_opacity:
         raise InputError(
             "transparent-picture", f"{path.name} holds opacity beside its greys.", GREY_REMEDY
@@ -200,7 +200,7 @@ def _png_is_grey_with_opacity(file: BinaryIO) -> bool:
         if kind in (b"IDAT", b"IEND"):
             return False
         if kind == b"IHDR":
-            colour = file.read(10)[9]
+            (colour,) = struct.unpack("9xB", file.read(10))
             file.seek(-10, os.SEEK_CUR)
         if colour == PNG_GREY_AND_OPACITY or (colour == PNG_GREY and kind == b"tRNS"):
             return True
@@ -217,7 +217,7 @@ def _tiff_tags(file: BinaryIO, head: bytes) -> dict[int, int]:
     else:
         (start,) = struct.unpack_from(order + "I", head, 4)
         count, entry, place = "H", 12, 8
-    file.seek(start)
+    file.seek(min(start, file.seek(0, os.SEEK_END)))
     (entries,) = struct.unpack(order + count, file.read(struct.calcsize(order + count)))
     tags = {}
     for _ in range(min(entries, MOST_TAGS)):

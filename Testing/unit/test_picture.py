@@ -123,6 +123,18 @@ class TestPictures:
             io.read(tiff(tmp_path / "b.tif", order, big=big, photometric=0))
         assert caught.value.code == "inverted-picture"
 
+    @pytest.mark.parametrize("kept", [8, 12, 20, 30])
+    def test_headers_that_end_too_soon_are_refused(self, tmp_path: Path, kept: int) -> None:
+        tiff(tmp_path / "a.tif", "<", big=True, photometric=1)
+        far = bytearray((tmp_path / "a.tif").read_bytes())
+        far[8:16] = b"\xff" * 8
+        (tmp_path / "far.tif").write_bytes(far)
+        for path in (tmp_path / "a.tif", picture(tmp_path / "a.png", GREY)):
+            path.write_bytes(path.read_bytes()[:kept])
+        for name in ("a.tif", "a.png", "far.tif"):
+            with pytest.raises(InputError, match="cannot be read"):
+                io.read(tmp_path / name)
+
     def test_a_folder_of_pictures_is_a_stack(self, tmp_path: Path) -> None:
         for number in (10, 9, 2, 100):
             picture(tmp_path / f"slice{number}.png", np.full((20, 30), number, np.uint8))
