@@ -189,7 +189,7 @@ def refuse_sibling(path: Path, others: Sequence[Path] = ()) -> None:
     """
     if suffix_of(path) not in nifti.SUFFIXES:
         return
-    beside = [*path.parent.iterdir(), *(one for one in others if one.parent == path.parent)]
+    beside = [*path.parent.glob("*"), *(one for one in others if one.parent == path.parent)]
     twin = next((one for one in beside if nifti.are_siblings(path, one)), None)
     if twin is not None:
         raise InputError(
