@@ -100,14 +100,18 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {name: value for name, value in tensors.items() if name.startswith("network/")}
 
 
-@pytest.mark.parametrize(("name", "base"), [("pretrain", PRETRAIN), ("finetune", SHARED)])
+@pytest.mark.parametrize(
+    ("name", "base", "accumulate"),
+    [("pretrain", PRETRAIN, 1), ("finetune", SHARED, 1), ("finetune", SHARED, 2)],
+)
 def test_two_processes_do_what_one_does(
-    cache: Path, tmp_path: Path, name: str, base: dict[str, Any]
+    cache: Path, tmp_path: Path, name: str, base: dict[str, Any], accumulate: int
 ) -> None:
     """Batch norms, means over hidden voxels and the contrast are those of the whole batch."""
-    alone = write_recipe(tmp_path / "1", cache, base)
+    alone = write_recipe(tmp_path / "1", cache, base, accumulate=accumulate)
     assert cli.main([name, "--recipe", str(alone)]) == 0
-    done = torchrun([name, "--recipe", str(write_recipe(tmp_path / "2", cache, base))])
+    both = write_recipe(tmp_path / "2", cache, base, accumulate=accumulate)
+    done = torchrun([name, "--recipe", str(both)])
     assert done.returncode == 0, done.stderr[-3000:]
     expected, shared = (logged(tmp_path / folder) for folder in ("1", "2"))
     assert len(expected) == len(shared) == STEPS
@@ -128,6 +132,10 @@ def test_a_batch_that_cannot_be_shared_is_refused(cache: Path, tmp_path: Path) -
     done = torchrun(["finetune", "--recipe", str(recipe)])
     assert done.returncode != 0
     assert "cannot be shared evenly among 2 processes" in done.stderr
+    recipe = write_recipe(tmp_path, cache, SHARED, batch=4, accumulate=4)
+    done = torchrun(["finetune", "--recipe", str(recipe)])
+    assert done.returncode != 0
+    assert "of 1 cannot be shared evenly among 2 processes" in done.stderr
 
 
 def test_a_killed_process_ends_the_others_and_the_same_command_goes_on(
@@ -153,6 +161,29 @@ def test_a_killed_process_ends_the_others_and_the_same_command_goes_on(
     assert list_checkpoints(checkpoints)[0].name < "step-00000008.safetensors"
     done = torchrun(arguments)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert list_checkpoints(checkpoints)[0].name == "step-00000008.safetensors"
+
+
+def test_torchrun_starts_a_run_again_whose_process_was_killed(cache: Path, tmp_path: Path) -> None:
+    """Twice, so that addresses of two starts that have ended are there to be confused with."""
+    recipe = write_recipe(tmp_path, cache, SHARED, steps=8, checkpoint_minutes=0.0, batch=2)
+    start = command(["finetune", "--recipe", str(recipe)])
+    process = subprocess.Popen(
+        [*start[:3], "--max-restarts", "2", *start[3:]],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=ENVIRONMENT,
+    )  # fmt: skip
+    checkpoints = tmp_path / "run" / "checkpoints"
+    deadline = time.monotonic() + 200
+    for victim in (0, 1):
+        before = list_checkpoints(checkpoints)[:1]
+        while list_checkpoints(checkpoints)[:1] == before or len(children(process.pid)) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(children(process.pid)[victim], signal.SIGKILL)
+    _, text = process.communicate(timeout=300)
+    assert process.returncode == 0, text[-3000:]
     assert list_checkpoints(checkpoints)[0].name == "step-00000008.safetensors"
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.distributed import HashStore
 
 from isdmae_train import distributed, loop
 from isdmae_train.config.runs import LoopConfig
@@ -42,7 +44,7 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole() -> None:
         descent = loop.Descent(network, config, torch.float32)
         for step in range(3):
             firsts = []
-            for part, first in loop.parts(batch, step, config):
+            for part, first in descent.parts(batch, step):
                 firsts.append(first)
                 assert len(part["image"]) == len(part["case"]) == 4 // accumulate
                 descent.add(descent.model(part["image"]).square().mean())
@@ -87,17 +89,30 @@ def test_processes_of_a_machine_share_its_processors_and_wait_ten_minutes(
 ) -> None:
     threads, groups = [], []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    monkeypatch.setattr(loop, "available_threads", lambda: 16)
+    own = set(range(16))
+
+    def take(_process: int, processors: set[int]) -> None:
+        own.intersection_update(processors)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: own, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", take, raising=False)
     monkeypatch.setattr(
         torch.distributed, "init_process_group", lambda kind, **options: groups.append(options)
     )
+    monkeypatch.setattr(
+        torch.distributed, "rendezvous", lambda url, timeout: iter([(HashStore(), 1, 3)])
+    )
     loop.start(settings(device="cpu"))
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    for count in ("3", "64"):
+    for rank, count in (("1", "3"), ("7", "64")):
+        own = set(range(16))
+        monkeypatch.setenv("LOCAL_RANK", rank)
         monkeypatch.setenv("LOCAL_WORLD_SIZE", count)
         loop.start(settings(device="cpu"))
+        assert own == {"1": {5, 6, 7, 8, 9}, "7": {7}}[rank]
     assert threads == [16, 5, 1]
-    assert groups == [{"timeout": timedelta(minutes=10)}] * 2
+    assert [group["timeout"] for group in groups] == [timedelta(minutes=10)] * 2
+    own = set(range(16))
     distributed.join(torch.device("cpu"))
     assert groups[-1]["timeout"] >= timedelta(hours=1), "an evaluation waits for its slowest share"
 

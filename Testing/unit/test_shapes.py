@@ -63,6 +63,11 @@ def test_a_window_of_ssim_fits_into_the_cubes() -> None:
     assert network_shape(PretrainConfig(ssim_window=17, ssim_weight=0.0, **changes))
 
 
+def test_no_more_levels_are_contrasted_than_there_are() -> None:
+    with pytest.raises(InputError, match="has 5 levels, fewer than the 9 of contrast_levels"):
+        network_shape(PretrainConfig(contrast_levels=9))
+
+
 def test_the_published_recipes_fit_their_networks() -> None:
     before = [RECIPES / "lungs-pretrain.yaml", *sorted((RECIPES / "pretrain").glob("*.yaml"))]
     after = [RECIPES / f"{name}.yaml" for name in ("lungs-finetune", "lesion-finetune")]

@@ -24,6 +24,8 @@ again() {
 }
 trap again TERM
 
+# Else a restart by torchrun would find the addresses of the processes that have ended (PyTorch 2.13).
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node "$SLURM_GPUS_ON_NODE" --max-restarts 3 \
     --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$first_node:29400" \

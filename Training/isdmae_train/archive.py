@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from isdmae.job import PredictJob, Runner
 from . import loop
 from .claim import claimed
 from .config.results import ArchiveConfig
+from .distributed import take_processors
 from .reporter import current
 
 log = logging.getLogger(__name__)
@@ -239,10 +239,7 @@ class ArchiveWorker:
 
     def __init__(self, model: str, device: str, cpus: int, number: int) -> None:
         self._model, self._device = model, device
-        if hasattr(os, "sched_setaffinity"):  # its share of the machine, by which it counts threads
-            own = sorted(os.sched_getaffinity(0))
-            share = {own[(number * cpus + n) % len(own)] for n in range(cpus)}
-            os.sched_setaffinity(0, share)
+        take_processors(number, cpus)
         self._runner = Runner()
 
     def segment(self, name: str, image: str, output: str) -> Row:

@@ -224,15 +224,15 @@ def batches(
     IsdmaeError
         That of an item, from another process, too.
     """
-    first, count = share_of(loop.batch)
+    first, count = share_of(loop.part)
     order = [
-        step * loop.batch + sample
-        for step in range(first_step, loop.steps)
+        part * loop.part + sample
+        for part in range(first_step * loop.accumulate, loop.steps * loop.accumulate)
         for sample in range(first, first + count)
     ]
     loader: DataLoader[Item] = DataLoader(
         _ItemsOrErrors(dataset),
-        batch_size=count,
+        batch_size=count * loop.accumulate,
         sampler=order,
         num_workers=loop.workers,
         prefetch_factor=4 if loop.workers else None,

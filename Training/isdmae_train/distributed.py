@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from isdmae.compute import available_threads
 from isdmae.errors import InputError
 
 SLOWEST_SHARE = timedelta(hours=6)
@@ -38,8 +39,9 @@ def started_by_torchrun() -> bool:
 def join(device: torch.device, patience: timedelta = SLOWEST_SHARE) -> torch.device:
     """Join the group where torchrun has started one; returns this process's device.
 
-    NCCL joins GPUs, one for each process of a machine; Gloo joins processors. A process that waits
-    for the others longer than ``patience`` ends with an error, and with it all.
+    NCCL joins GPUs, one for each process of a machine; Gloo joins processors. Each process keeps
+    to its share of the machine's processors. One that waits for the others longer than ``patience``
+    ends with an error, and with it all.
     """
     if not started_by_torchrun():
         return device
@@ -48,13 +50,28 @@ def join(device: torch.device, patience: timedelta = SLOWEST_SHARE) -> torch.dev
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience)
+        share = available_threads() // int(os.environ["LOCAL_WORLD_SIZE"])
+        take_processors(int(os.environ["LOCAL_RANK"]), max(1, share))
+        store, number, count = next(dist.rendezvous("env://", timeout=patience))
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            # torchrun keeps it over a restart (PyTorch 2.13), with the addresses of who has ended.
+            attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+            store = dist.PrefixStore(f"restart-{attempt}", store)
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo", store=store, rank=number, world_size=count,
+            timeout=patience,
+        )  # fmt: skip
     return device
 
 
-def on_this_machine() -> int:
-    """Return the number of processes of the group on this machine."""
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if started_by_torchrun() else 1
+def take_processors(number: int, count: int) -> None:
+    """Keep this process, the ``number``-th of several, to ``count`` of the machine's processors.
+
+    By these it counts its threads (`available_threads`). Linux alone can do it.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        own = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {own[(number * count + n) % len(own)] for n in range(count)})
 
 
 def leave() -> None:
@@ -78,20 +95,21 @@ def size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def share_of(batch: int) -> tuple[int, int]:
-    """Return which samples of a batch are this process's: the first one, and how many.
+def share_of(samples: int) -> tuple[int, int]:
+    """Return which of ``samples`` are this process's: the first one, and how many.
 
     Raises
     ------
     InputError
-        ``batch-not-shared`` where the batch cannot be shared evenly.
+        ``batch-not-shared`` where they cannot be shared evenly.
     """
-    count, rest = divmod(batch, size())
+    count, rest = divmod(samples, size())
     if rest or not count:
         raise InputError(
             "batch-not-shared",
-            f"A batch of {batch} cannot be shared evenly among {size()} processes.",
-            "Choose a batch that is a multiple of the number of processes.",
+            f"A batch, or a part of one, of {samples} cannot be shared evenly among {size()} "
+            "processes.",
+            "Choose a batch whose parts (`accumulate`) are multiples of the number of processes.",
         )
     return rank() * count, count
 

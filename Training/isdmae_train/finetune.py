@@ -74,7 +74,7 @@ def finetune(config: FinetuneConfig) -> Path:
 
     with track_run(config.out, config, name="finetune", first=step) as track:
         for batch in batches(dataset, config.loop, first_step=step):
-            for part, first in loop.parts(batch, step, config.loop):
+            for part, first in descent.parts(batch, step):
                 image, is_hu, labels = moved(
                     part, device, config.data.augment, seed=config.loop.seed, first=first
                 )

@@ -57,30 +57,14 @@ def start(config: LoopConfig) -> tuple[torch.device, torch.dtype]:
     Under torchrun the process joins its group, and those of a machine share its processors.
     """
     torch.manual_seed(config.seed)
-    torch.set_num_threads(max(1, available_threads() // distributed.on_this_machine()))
     device = distributed.join(choose_device(config.device).device, distributed.SLOWEST_STEP)
+    torch.set_num_threads(available_threads())
+    distributed.share_of(config.part)
     if not config.bf16:
         return device, torch.float32
     if has_bf16(device):
         return device, torch.bfloat16
     return device, torch.float16 if device.type == "cuda" else torch.float32
-
-
-def parts(batch: Batch, step: int, config: LoopConfig) -> Iterator[tuple[Batch, int]]:
-    """Cut this process's share of a batch into ``config.accumulate`` equal parts.
-
-    Yields
-    ------
-    Batch
-        As `isdmae_train.data.batches` yields it, with fewer samples.
-    int
-        The index of its first sample in the run.
-    """
-    first, count = distributed.share_of(config.batch)
-    each = count // config.accumulate
-    for start in range(0, count, each):
-        part = {name: values[start : start + each] for name, values in batch.items()}
-        yield part, step * config.batch + first + start
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
@@ -125,17 +109,35 @@ class Descent:
         self.device = next(network.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
         self.average = Average(network, config.ema) if config.ema else None
-        self._parts = 0
         self._seen: dict[str, list[Tensor]] = defaultdict(list)
         self._data: Mapping[str, str] = {}
         self._saved = time.monotonic()
 
+    def parts(self, batch: Batch, step: int) -> Iterator[tuple[Batch, int]]:
+        """Cut this process's share of a batch into that of each of ``config.accumulate`` parts.
+
+        The gradients of all but the last one, whose sums it sends, stay in this process: forward
+        and backward of a part belong into the body of the loop over them.
+
+        Yields
+        ------
+        Batch
+            As `isdmae_train.data.batches` yields it, with fewer samples.
+        int
+            The index of its first sample in the run.
+        """
+        config = self.config
+        first, each = distributed.share_of(config.part)
+        for number in range(config.accumulate):
+            own = slice(number * each, (number + 1) * each)
+            part = {name: values[own] for name, values in batch.items()}
+            last = number == config.accumulate - 1
+            with contextlib.nullcontext() if last else self._unshared():
+                yield part, step * config.batch + number * config.part + first
+
     def add(self, loss: Tensor, terms: Mapping[str, Tensor] | None = None) -> None:
         """Add the gradients of one part's loss; ``terms`` are kept for the log."""
-        self._parts += 1
-        last = self._parts == self.config.accumulate
-        with contextlib.nullcontext() if last else self._unshared():
-            self.scaler.scale(loss / self.config.accumulate).backward()
+        self.scaler.scale(loss / self.config.accumulate).backward()
         for name, value in {"loss": loss, **(terms or {})}.items():
             self._seen[name].append(value.detach())
 
@@ -166,7 +168,6 @@ class Descent:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.follow(self.network, step)
-        self._parts = 0
         self._last, self._seen = self._seen, defaultdict(list)
         return rate
 

@@ -60,7 +60,7 @@ def pretrain(config: PretrainConfig) -> Path:
 
     with track_run(config.out, config, name="pretrain", first=step) as track:
         for batch in batches(dataset, config.loop, first_step=step):
-            for part, first in loop.parts(batch, step, config.loop):
+            for part, first in descent.parts(batch, step):
                 seed = config.loop.seed
                 image, is_hu, _ = moved(part, device, config.data.augment, seed=seed, first=first)
                 alone = middle_slice(image)  # what is hidden in a slice is so in its neighbours
@@ -180,9 +180,10 @@ def _each(flags: Tensor, image: Tensor) -> Tensor:
 def loss_terms(
     result: DualReconstruction, hidden: Sequence[Tensor], config: PretrainConfig
 ) -> dict[str, Tensor]:
-    """Return the terms that have a weight, each the mean over views, or levels.
+    """Return the terms that have a weight, each a scalar: the mean over views, or levels.
 
-    A view with nothing hidden counts only where visible voxels do.
+    ``hidden`` holds the bool mask (B, 1, \\*S) of each view. A view with nothing hidden counts only
+    where visible voxels do.
     """
     weight, target = config.visible_weight, result.target
     pairs = [

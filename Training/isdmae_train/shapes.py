@@ -15,7 +15,8 @@ def network_shape(config: PretrainConfig | FinetuneConfig) -> UNetConfig:
     ------
     InputError
         ``bad-size`` where its slices or cubes do not fit the network, are nothing but one voxel
-        in its depth, or are smaller than the window of SSIM.
+        in its depth, or are smaller than the window of SSIM; where more levels are to be contrasted
+        than there are.
 
     Examples
     --------
@@ -47,6 +48,14 @@ def network_shape(config: PretrainConfig | FinetuneConfig) -> UNetConfig:
             f"{name} is {_written(edges)}, of which one voxel is left where this network is "
             "deepest; an instance norm needs two.",
             f"Choose a larger {name}, or a network that halves less often.",
+        )
+    levels = config.contrast_levels if isinstance(config, PretrainConfig) else 1
+    if levels > len(shape.widths):
+        raise InputError(
+            "bad-size",
+            f"The network has {len(shape.widths)} levels, fewer than the {levels} of "
+            "contrast_levels.",
+            "Choose fewer.",
         )
     window = config.ssim_window if isinstance(config, PretrainConfig) and config.ssim_weight else 0
     if min(edges) < window:

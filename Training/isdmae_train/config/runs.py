@@ -22,7 +22,8 @@ class MaskConfig:
     bins_hu: tuple[float, float] = (-1024.0, 400.0)
     """HU from the first bin's lower to the last bin's upper edge; a picture's 0..1 spans it."""
     tissue_bins: bool = False
-    """Cut at the borders of tissues (`isdmae.masking.TISSUE_EDGES_HU`), not in equal `bins`."""
+    """Cut at the borders of tissues (`isdmae.masking.TISSUE_EDGES_HU`), not in equal `bins`. In
+    pictures, whose grey is no HU, they are cuts at the same share of the range."""
     intensity_ratio: float = 0.5
     fill: Literal["token", "noise", "zero"] = "token"
     """What hidden voxels show: a learnt token, uniform noise over `bins_hu`, or the colour of air
@@ -74,6 +75,11 @@ class LoopConfig:
         if not 0.0 <= self.ema < 1.0:
             raise ValueError(f"ema lies from 0 up to below 1, not {self.ema}")
 
+    @property
+    def part(self) -> int:
+        """How many images go through the network at once, in all processes together."""
+        return self.batch // self.accumulate
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
@@ -118,8 +124,17 @@ class PretrainConfig:
             raise ValueError("no weight is negative, and SSIM, L1 or L2 has one above 0")
         if self.ssim_window < 3 or self.ssim_window % 2 == 0:
             raise ValueError(f"ssim_window is odd and at least 3, not {self.ssim_window}")
-        if self.contrast_levels < 1:
-            raise ValueError("contrast_levels is 1 or more; contrast_weight 0 turns it off")
+        if self.contrast_levels < 1 or self.embedding < 1:
+            raise ValueError(
+                "contrast_levels and embedding are 1 or more; contrast_weight 0 turns it off"
+            )
+        if not 0.01 <= self.temperature <= 10.0:
+            raise ValueError(f"temperature lies in 0.01..10, not {self.temperature}")
+        if self.contrasted and self.contrast == "infonce" and self.loop.part < 2:
+            raise ValueError(
+                "InfoNCE tells the images of a part of the batch apart, so a part needs two; "
+                "contrast_weight 0 goes without"
+            )
 
     @property
     def contrasted(self) -> bool:
@@ -133,7 +148,8 @@ class FinetuneConfig:
 
     out: Path = Path("runs/finetune")
     start: Path | None = None
-    """Folder of a pre-training run; without one the network starts from scratch."""
+    """A run's folder, a model's folder, or a model's name, whose network is taken over; without one
+    the network starts from scratch."""
     data: DataConfig = DataConfig()
     loop: LoopConfig = LoopConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
