@@ -91,6 +91,8 @@ class BundleInfo:
     search_within: str = ""
     """Of a model of points, for a search for candidates: what the model of this name finds is
     searched, and nothing is cut by it."""
+    smallest_body_cm2: float = 0.0
+    """2D, whole scans: a CT's body of a smaller area (axial) is seen as if it were as large."""
     training_sets: tuple[TrainingSet, ...]
     results: tuple[Result, ...] = ()
     command: str = ""
@@ -117,6 +119,8 @@ class BundleInfo:
             raise ValueError("only a model of points searches within another one")
         if self.crop_edge is not None:
             self._check_points(self.crop_edge)
+        if not 0 <= self.smallest_body_cm2 <= 2000:
+            raise ValueError(f"a body of {self.smallest_body_cm2} cm² is not plausible")
         if self.network.spatial_dims == 3:
             check_cubes(self.preprocess, self.network.stride)
 

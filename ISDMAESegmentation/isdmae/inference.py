@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .airway import label_trachea
+from .body import enlarged, size_factor, size_notices
 from .bundle import Bundle, find_bundle
 from .candidates import Candidate, find_candidates
 from .checks import Notice, check_ct
@@ -244,6 +245,7 @@ class Predictor:
             limits = request.limits
             span = slice(0, len(turned.array)) if limits is None else limits.box(turned)[0]
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
+            notices += size_notices(self._size_factor(turned))
         found = self._find(turned, span, request, views, watcher)
         with watch("clean"):
             watcher.progress("clean", 0.95)
@@ -378,13 +380,20 @@ class Predictor:
     ) -> Array:
         if self.network.dims == 3:
             return label_cubes(turned, region, self.network, watcher, overlap=self.overlap)
+        step = speck_slices(turned, self.bundle.info.postprocess)
+        turned = enlarged(turned, self._size_factor(turned))
         if views == ("axial",):
             config = self.bundle.info.preprocess
             grid = SliceGrid.of(turned, config, self.bundle.info.network.stride)
             self.network.log_plan(span.stop - span.start, grid.padded, turned.array.size)
-            step = speck_slices(turned, self.bundle.info.postprocess)
             return label_slices(turned, span, self.network, watcher, step=step, inside=inside)
         return label_views(turned, views, self.network, watcher)
+
+    def _size_factor(self, turned: Volume) -> float:
+        """Return how many times larger than it is the network sees a CT in LPS order."""
+        info = self.bundle.info
+        whole = self.network.dims == 2 and info.crop_edge is None
+        return size_factor(turned, info.smallest_body_cm2) if whole else 1.0
 
     def surroundings(
         self, turned: Volume, span: slice, region: Region | None, watcher: Watcher

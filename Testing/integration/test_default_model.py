@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,19 @@ def test_the_bundle_is_whole_free_and_small() -> None:
 def test_the_synthetic_lungs_are_found(straight: np.ndarray, phantom: Phantom) -> None:
     for label in LUNGS:
         assert dice(straight == label.value, phantom.lungs.array == label.value) > 0.9
+
+
+@pytest.mark.parametrize("size", [0.35, 0.5])
+def test_the_lungs_of_a_small_child_are_found_on_either_side(
+    predictor: Predictor, phantom: Phantom, size: float
+) -> None:
+    """The network learnt from adults, and sees a body of an infant's size enlarged."""
+    spacing = tuple(size * edge for edge in phantom.ct.spacing_mm)
+    result = predictor.segment(replace(phantom.ct, spacing_mm=spacing))
+    found, truth = result.labelmap.array, phantom.lungs.array
+    assert all(dice(found == side, truth == side) > 0.97 for side in (1, 2))
+    assert "small-body" in {notice.code for notice in result.notices}
+    assert result.labelmap.spacing_mm == spacing
 
 
 def test_consolidation_at_the_chest_wall_is_lung(predictor: Predictor) -> None:

@@ -128,6 +128,7 @@ CHANGES: dict[str, Change] = {
     "slices of 0.6 mm (the middle third)": thin_slices,
     "field of view cropped to 70 %": field_of_view(0.7),
     "soft tissue +150 HU": contrast(150),
+    "size x 0.35 (a newborn's)": size(0.35),
     "size x 0.45 (an infant's)": size(0.45),
     "size x 0.7 (a child's)": size(0.7),
     "size x 1.25 (a large chest)": size(1.25),
@@ -189,7 +190,9 @@ lung, so that a side that is lost or swapped shows.
 nothing on unseen people, and the others only what a change does. The truth of the LIDC scans is
 made by a classical method. Noise is added to pixels of 1.5 mm (synthetic: 1.6 mm), where it is
 harsher than in a scanner's own pixels. The spacing of the whole chest is scaled for the sizes: the
-body of an adult, small, and no child's anatomy.
+body of an adult, small, and no child's anatomy. A body of less than 300 cm² is seen enlarged to
+that (`isdmae/body.py`); with `smallest_body_cm2` 0 in the model.json newborns' sizes have 0.00 to
+0.27, infants' 0.52 to 0.97.
 
     python Testing/benchmarks/accuracy/robustness.py --write FILE
 
