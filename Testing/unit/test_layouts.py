@@ -31,16 +31,30 @@ def test_a_plain_folder_of_cts_up_to_three_folders_deep(tmp_path: Path) -> None:
     assert all(scan.label is None for scan in found.scans)
 
 
+def test_dicom_slices_beside_other_folders_deep_down_and_at_the_top(tmp_path: Path) -> None:
+    """None is passed over in silence."""
+    slices = bytes(128) + b"DICM"
+    touch(tmp_path / "P1" / "study" / "SR" / "report")
+    (tmp_path / "P1" / "study" / "1").write_bytes(slices)
+    touch(tmp_path / "P2" / "a" / "b" / "c" / "1.dcm")
+    assert {(scan.id, scan.patient) for scan in find_sources(tmp_path).scans} == {
+        ("P1-study", "P1"), ("P1-study-SR", "P1"), ("P2-a-b-c", "P2"),
+    }  # fmt: skip
+    one = tmp_path / "P1" / "study"
+    assert [scan.image for scan in find_sources(one).scans] == [one, one / "SR"]
+    assert find_sources(one).scans[0].patient == "study"
+
+
 def test_nnunet_raw_and_the_decathlon(tmp_path: Path) -> None:
     touch(tmp_path / "imagesTr" / "x_0000.nrrd", tmp_path / "imagesTr" / "y_0000.nrrd")
     touch(tmp_path / "labelsTr" / "x.nrrd")
-    description = {"labels": {"background": 0, "left lung": 1, "both": [1, 2]}}
+    description = {"labels": {"background": 0, "left lung": 1, "right lung": [2, 3]}}
     (tmp_path / "dataset.json").write_text(json.dumps(description))
     found = find_sources(tmp_path)
     assert found.layout == "nnU-Net raw"
     first, second = found.scans
     assert first.label is not None
-    assert first.label.values == {"left lung": (1,), "both": (1, 2)}
+    assert first.label.values == {"left lung": (1,), "right lung": (2, 3)}
     assert first.label.path == tmp_path / "labelsTr" / "x.nrrd"
     assert second.label is None
     training = [{"image": "./imagesTr/x_0000.nrrd", "label": "./labelsTr/x.nrrd"}]
@@ -89,6 +103,9 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
         find_sources(tmp_path)
     touch(tmp_path / "imagesTr" / "x_0000.nrrd", tmp_path / "dataset.json")
     with pytest.raises(InputError, match="cannot be read"):
+        find_sources(tmp_path)
+    (tmp_path / "dataset.json").write_text('{"labels": {"tumour": [1, 2], "core": 2}}')
+    with pytest.raises(InputError, match="tumour and core share the value 2"):
         find_sources(tmp_path)
     (tmp_path / "dataset.json").write_text('{"labels": [1]}')
     with pytest.raises(InputError, match="no table of names"):

@@ -21,8 +21,8 @@ DATASET = "dataset.json"
 LABEL_FOLDERS = ("labels", "masks")
 LABELS = "labels.json"
 INDEX = "index.csv"
-DEEPEST = 3
-"""Levels of folders that are searched: PATIENT/STUDY/SERIES."""
+DEEPEST = 6
+"""Levels of folders that are searched; PATIENT/STUDY/SERIES are three."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def find_sources(folder: Path) -> Sources:
     ``dataset.json`` with ``imagesTr`` is nnU-Net's or the Medical Segmentation Decathlon's, also a
     folder deeper, as in ``nnUNet_raw``; ``images`` with ``labels`` or ``masks`` are pairs of one
     stem, CTs or 2D pictures; anything else is a folder of CTs without labels, files or DICOM
-    series, up to three folders deep.
+    series, up to six folders deep, or one series.
 
     Raises
     ------
@@ -108,7 +108,18 @@ def label_values(named: Any) -> dict[str, tuple[int, ...]]:
         raise InputError(
             "bad-layout", f"The labels {named!r} are no table of names and values.", "Mend it."
         ) from error
-    return {name: value for name, value in result.items() if value != (0,)}
+    result = {name: value for name, value in result.items() if value != (0,)}
+    known: dict[int, str] = {}
+    for name, values in result.items():
+        for value in values:
+            if known.setdefault(value, name) != name:
+                raise InputError(
+                    "bad-layout",
+                    f"The labels {known[value]} and {name} share the value {value}: regions that "
+                    "lie in one another cannot be learnt beside each other.",
+                    "Give each value one name.",
+                )
+    return result
 
 
 def _labelled(
@@ -182,18 +193,33 @@ def _picture_labels(masks: Path) -> dict[str, Path]:
 
 
 def _plain(folder: Path, depth: int = 0, patient: str = "") -> Iterator[ScanSource]:
-    """Yield CTs below ``folder``: a file of a volume, or a folder with nothing but DICOM files."""
+    """Yield CTs of ``folder`` and below: files of volumes, and folders that hold DICOM slices."""
     files = [path for path in _files(folder) if suffix_of(path) in image_file.FORMATS]
     folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."]
     for path in files:
         name = f"{patient}-{_stem(path)}" if patient else _stem(path)
         yield ScanSource(id=name, patient=patient or name, image=path, licence=LICENCE)
-    if depth and not files and not folders and _files(folder):
-        name = "-".join(folder.parts[-depth:])
-        yield ScanSource(id=name, patient=patient, image=folder, licence=LICENCE)
+    if not files and _holds_slices(folder, alone=bool(depth) and not folders):
+        name = "-".join(folder.resolve().parts[-max(1, depth) :])
+        yield ScanSource(id=name, patient=patient or name, image=folder, licence=LICENCE)
     if depth < DEEPEST:
         for path in folders:
             yield from _plain(path, depth + 1, patient or path.name)
+
+
+def _holds_slices(folder: Path, *, alone: bool) -> bool:
+    """Tell whether a folder is a series; one below the top with nothing but files is taken for one.
+
+    What is wrong with such a folder then is said when it is read.
+    """
+    files = _files(folder)
+    return bool(files) if alone else any(_is_dicom(path) for path in files)
+
+
+def _is_dicom(path: Path) -> bool:
+    """Tell whether a file begins as DICOM, Part 10, section 7.1 says."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _files(folder: Path) -> list[Path]:
