@@ -70,6 +70,10 @@ TABLES = {
         "Nodules: the same with three draws of patients", "none", "compare-nodules",
         "patients-seeds", "runs/compare-nodules",
     ),
+    "nodules-methods": Table(
+        "Nodules: the method taken apart", "isd-mae", "compare-nodules", "methods",
+        "runs/compare-nodules",
+    ),
     "options-blocks": Table(
         "Nodules: encoders", "dice-ce", "compare-options", "blocks", "runs/compare-options"
     ),
