@@ -33,7 +33,7 @@ from isdmae_train import finetune as finetune_module
 from isdmae_train.cache import open_array
 from isdmae_train.checkpoint import list_checkpoints, read_checkpoint, trained_network
 from isdmae_train.config.data import AugmentConfig, DataConfig
-from isdmae_train.config.recipes import load_recipe
+from isdmae_train.config.recipes import RECIPES
 from isdmae_train.config.runs import FinetuneConfig, PretrainConfig
 from isdmae_train.data import fingerprint, has_truth, read_manifest
 from isdmae_train.slices import SliceDataset
@@ -153,7 +153,13 @@ def test_pretrain_finetune_export_evaluate_predict(
         ("pretrain", []),
         ("finetune", []),
         ("finetune", ["--loop.ema", "0.9", "--loop.accumulate", "2", "--loop.schedule", "poly"]),
-        ("pretrain", ["--loop.ema", "0.9", "--loop.accumulate", "2", "--data.augment.on-device"]),
+        (
+            "pretrain",
+            [
+                *["--loop.ema", "0.9", "--loop.batch", "4", "--loop.accumulate", "2"],
+                "--data.augment.on-device",
+            ],
+        ),
     ],
 )
 def test_a_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(
@@ -164,7 +170,7 @@ def test_a_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(
     more: list[str],
 ) -> None:
     def start(out: str, *others: str) -> int:
-        return cli.main([command, *options(cache, tmp_path / out, 6), *more, *others])
+        return cli.main([command, *options(cache, tmp_path / out, 10), *more, *others])
 
     assert start("whole") == 0
 
@@ -175,7 +181,7 @@ def test_a_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(
         nonlocal done
         rate = real(*arguments)
         done += 1
-        if done == 3:
+        if done == 5:
             signal.raise_signal(signal.SIGTERM)
         return rate
 
@@ -183,7 +189,7 @@ def test_a_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(
     parts = tmp_path / "parts"
     assert start("parts") == 4
     assert [path.name for path in list_checkpoints(parts / "checkpoints")] == [
-        "step-00000003.safetensors"
+        "step-00000005.safetensors"
     ]
     monkeypatch.setattr(loop.Descent, "step", real)
     assert start("parts", "--loop.log-every", "3") == 0
@@ -192,6 +198,35 @@ def test_a_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(
     different = [name for name, value in whole.items() if not torch.equal(value, resumed[name])]
     # The two runs have different output folders, so their configurations differ, nothing else.
     assert different == []
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Windows cannot pause a process")
+def test_a_run_that_is_paused_by_a_signal_goes_on_where_it_was(cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [*options(cache, run, 200), "--loop.log-every", "1", "--loop.workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "isdmae_train", "finetune", *command],
+        start_new_session=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def logged() -> list[str]:
+        path = run / "log.jsonl"
+        return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+    deadline = time.monotonic() + 200
+    while not logged():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(0.5)
+    before = logged()
+    time.sleep(1.5)
+    assert logged() == before
+    assert len(before) < 200
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.wait(timeout=200) == 0
+    assert [json.loads(line)["step"] for line in logged()] == list(range(1, 201))
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_slices(
@@ -366,22 +401,26 @@ def test_usage_and_recipes(
     assert "isdmae-train prepare" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("name", "command"),
-    [
-        ("lungs-prepare", "prepare"),
-        ("lungs-pretrain", "pretrain"),
-        ("lungs-finetune", "finetune"),
-        ("lungs-refine", "finetune"),
-        ("lesion-prepare", "prepare"),
-        ("lesion-finetune", "finetune"),
-        ("nodule-prepare", "prepare"),
-    ],
-)
-def test_published_recipes_are_valid(name: str, command: str) -> None:
-    from isdmae_train.config.recipes import RECIPES
-
-    assert load_recipe(cli.COMMANDS[command][0], RECIPES / f"{name}.yaml")
+def test_the_example_goes_from_synthetic_chests_to_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands of `make example`, with fewer steps."""
+    makefile = Path(__file__).parents[2] / "Makefile"
+    target = makefile.read_text(encoding="utf-8").split("\nexample:")[1].split("\n\n")[0]
+    example = str(RECIPES / "example")
+    lines = [line for line in target.replace("\\\n", "").splitlines() if "$(TRAIN)" in line]
+    commands = [line.replace("$(EXAMPLE)", example).split()[1:] for line in lines]
+    names = [command[0] for command in commands]
+    assert names == ["prepare", "pretrain", "reconstruct", "finetune", "export", "evaluate"]
+    monkeypatch.chdir(tmp_path)
+    short = ["--loop.steps", "2", "--loop.batch", "2", "--loop.workers", "0", "--loop.warm-up", "1"]
+    for command in commands:
+        more = short if command[0] in ("pretrain", "finetune") else []
+        assert cli.main([*command, *more]) == 0, command
+    run = tmp_path / "runs" / "example"
+    assert (run / "reconstructions.png").is_file()
+    assert (run / "model" / "model.json").is_file()
+    assert "phantom-1005" in (run / "evaluation" / "patients.csv").read_text(encoding="utf-8")
 
 
 def test_the_shares_of_slices_are_kept(cache: Path) -> None:

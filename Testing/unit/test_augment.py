@@ -25,7 +25,9 @@ from isdmae_train.augment import (
     to_picture,
     warp,
 )
+from isdmae_train.augment_volume import change_values, cut_image, draw_pose
 from isdmae_train.config.data import AugmentConfig
+from isdmae_train.reconstruct import UNCHANGED
 
 STILL = AugmentConfig(
     rotation_deg=0.0, scale=(1.0, 1.0), shift=0.0, mirror=0.0, upside_down=0.0, lesions=0.0,
@@ -162,6 +164,21 @@ def test_a_picture_uses_the_whole_range_of_8_bits(equalise: bool) -> None:
         assert np.array_equal(picture * 255, np.round(picture * 255))
         assert picture.max() == pytest.approx(1.0, abs=0.02)
         assert picture[30, 40] > picture[30, 25]
+
+
+def test_for_a_reconstruction_slices_and_pictures_are_left_as_they_are() -> None:
+    image, labels = slice_with_lungs()
+    ct, truth = image[:, :64], labels[:, :64]
+    same, moved, is_hu = augment_slice(ct, truth, 64, UNCHANGED, chance())
+    assert is_hu
+    assert np.array_equal(same, ct)
+    assert np.array_equal(moved, truth)
+    grey = chance(1).random((64, 64), dtype=np.float32)
+    assert np.array_equal(augment_picture(grey, truth, 64, UNCHANGED, chance())[0], grey)
+    pose = draw_pose(UNCHANGED, chance(), picture=False)
+    cube = np.stack([ct] * 8)
+    assert np.array_equal(cut_image(cube, pose, (3.5, 31.5, 31.5), (8, 64, 64), -1000.0), cube)
+    assert np.array_equal(change_values(cube, cube, UNCHANGED, chance(), is_hu=True)[0], cube)
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -108,7 +108,8 @@ def augment_slice(
         image = degrade(image, random)
     if random.random() < config.noise:
         image = add_noise(image, config.noise_hu, random)
-    image = image * np.float32(random.uniform(0.93, 1.07)) + np.float32(random.normal(0, 15))
+    if config.jitter:
+        image = image * np.float32(random.uniform(0.93, 1.07)) + np.float32(random.normal(0, 15))
     if random.random() < config.field_of_view:
         image, labels = crop_field_of_view(image, labels, random)
     if picture:
@@ -144,13 +145,20 @@ def augment_picture(
         image = image + noise * np.float32(random.uniform(0.005, 0.06))
     if random.random() < config.field_of_view:
         image, labels = crop_field_of_view(image, labels, random, padding=0.0)
-    gain, offset = random.uniform(0.8, 1.25), random.uniform(-0.1, 0.1)
-    image = np.clip((image - 0.5) * np.float32(gain) + np.float32(0.5 + offset), 0, 1)
-    if random.random() < 0.4:
-        image = image ** np.float32(random.uniform(0.7, 1.4))
+    image = change_grey(image, random) if config.jitter else np.clip(image, 0, 1)
     if random.random() < 0.3 * config.equalise:
         image = equalise_tiles(image, random)
     return image.astype(np.float32), labels
+
+
+def change_grey(image: Image, random: Random) -> Image:
+    """Change contrast and brightness of pictures (float32 in 0..1, any shape), and gamma of some.
+
+    Pictures of one array change alike.
+    """
+    gain, offset = random.uniform(0.8, 1.25), random.uniform(-0.1, 0.1)
+    image = np.clip((image - 0.5) * np.float32(gain) + np.float32(0.5 + offset), 0, 1)
+    return image ** np.float32(random.uniform(0.7, 1.4)) if random.random() < 0.4 else image
 
 
 def warp(
@@ -171,7 +179,10 @@ def warp(
     """
     angle = np.radians(random.uniform(-config.rotation_deg, config.rotation_deg))
     log_low, log_high = np.log(config.scale)
-    scale = fit * np.exp(random.uniform(log_low, log_high) + random.normal(0, 0.06, size=2))
+    common = random.uniform(log_low, log_high)
+    scale = fit * np.exp(
+        common + (random.normal(0, 0.06, size=2) if config.jitter else np.zeros(2))
+    )
     mirrored = random.random() < config.mirror
     signs = (-1 if mirrored else 1, -1 if upside_down else 1)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from isdmae.preprocess import AIR_HU
 
-from .augment import LabelRoles, add_noise, crop_field_of_view, to_picture
+from .augment import LabelRoles, add_noise, change_grey, crop_field_of_view, to_picture
 from .config.data import AugmentConfig
 
 Stack = npt.NDArray[np.float32]
@@ -59,7 +59,7 @@ def draw_pose(
     angle = np.radians(random.uniform(-config.rotation_deg, config.rotation_deg))
     low, high = np.log(config.scale)
     common = random.uniform(low, high)
-    scale = np.exp(common + random.normal(0, 0.06, size=3))
+    scale = np.exp(common + (random.normal(0, 0.06, size=3) if config.jitter else np.zeros(3)))
     mirrored = bool(random.random() < config.mirror)
     upside_down = picture and bool(random.random() < config.upside_down)
     if picture and random.random() < config.quarter_turn:
@@ -192,8 +192,9 @@ def change_values(
         stack, labels = _cut_field_of_view(stack, labels, random, is_hu=is_hu)
     if not is_hu:
         return _change_pictures(stack, config, random), labels, False
-    gain, offset = random.uniform(0.93, 1.07), random.normal(0, 15)
-    stack = stack * np.float32(gain) + np.float32(offset)
+    if config.jitter:
+        gain, offset = random.uniform(0.93, 1.07), random.normal(0, 15)
+        stack = stack * np.float32(gain) + np.float32(offset)
     if random.random() < config.picture:
         grey = to_picture(stack, random, equalise=False)
         if random.random() < config.equalise:
@@ -222,10 +223,7 @@ def _cut_field_of_view(
 
 def _change_pictures(stack: Stack, config: AugmentConfig, random: Random) -> Stack:
     """Change brightness, contrast, gamma and equalisation, the same for all pictures."""
-    gain, offset = random.uniform(0.8, 1.25), random.uniform(-0.1, 0.1)
-    stack = np.clip((stack - 0.5) * np.float32(gain) + np.float32(0.5 + offset), 0, 1)
-    if random.random() < 0.4:
-        stack = stack ** np.float32(random.uniform(0.7, 1.4))
+    stack = change_grey(stack, random) if config.jitter else np.clip(stack, 0, 1)
     if random.random() < 0.3 * config.equalise:
         stack = equalise_each(stack, random)
     return stack.astype(np.float32)

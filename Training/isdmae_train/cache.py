@@ -50,6 +50,7 @@ class CachedArray:
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     def __len__(self) -> int:

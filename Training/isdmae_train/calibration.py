@@ -160,7 +160,10 @@ def curve_of(patients: Counts, seed: int) -> Curve:
 
 
 def calibration_error(counts: Counts) -> float:
-    """Mean distance between chance and truth over the pixels of the bins from `LEAST` on."""
+    """Mean distance between chance and truth, 0..1, over the pixels of the bins from `LEAST` on.
+
+    ``counts`` is (BINS, 3): pixels of each bin, the sum of their chances, how many are true.
+    """
     used = counts[round(LEAST * BINS) :]
     return float(np.abs(used[:, 1] - used[:, 2]).sum() / max(used[:, 0].sum(), 1.0))
 

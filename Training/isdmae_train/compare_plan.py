@@ -8,6 +8,7 @@ done once for all parts that share it.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from .config.recipes import load_recipe, read_yaml, recipe_path
 from .config.runs import FinetuneConfig, PretrainConfig
 from .data import ManifestEntry, has_truth
 from .folds import Fold, make_folds, read_split
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T", PretrainConfig, FinetuneConfig)
 
@@ -66,6 +69,12 @@ def load_comparison(options: CompareOptions) -> CompareConfig:
         changes["prepare"] = {"data": options.data}
     merged = merged_plain(plain, changes) if isinstance(plain, Mapping) else plain
     config = from_plain(CompareConfig, _with_prepare(merged), options.recipe.name)
+    chosen = config.budgets[config.budget].recipes or tuple(config.recipes)
+    if len(chosen) > 1 and config.baseline not in chosen:
+        log.warning(
+            "The budget %s does without the recipe %s, so its table will have no differences to "
+            "it; --baseline names another: %s.", config.budget, config.baseline, ", ".join(chosen),
+        )  # fmt: skip
     device = {"loop": {"device": options.device}}
     return dataclasses.replace(
         config,

@@ -63,7 +63,10 @@ def unpack_crops(path: Path, out: Path) -> None:
 
 
 def consensus(reader_bits: np.ndarray, readers: int = READERS) -> np.ndarray:
-    """Return where at least ``readers`` of the readers marked a voxel, bool of the same shape."""
+    """Return where at least ``readers`` of the readers marked a voxel, bool of the same shape.
+
+    Bit n of ``reader_bits``, uint8 of any shape, is set where reader n marked.
+    """
     counts = sum(((reader_bits >> bit) & 1).astype(np.uint8) for bit in range(8))
     result: np.ndarray = counts >= readers
     return result

@@ -270,7 +270,7 @@ def _truth_of(name: str, truth: Mapping[str, Mask]) -> Mask:
 
 
 def worst_slice(scan: Volume, found: Mask, truth: Mask) -> OneSlice:
-    """Return the axial slice of a CT with the most wrong voxels."""
+    """Return the axial slice of a CT with the most wrong voxels; both masks are bool (K, J, I)."""
     turned, order = to_lps_order(scan)
     found, truth = order.apply(found), order.apply(truth)
     k = int((found ^ truth).sum(axis=(1, 2)).argmax())

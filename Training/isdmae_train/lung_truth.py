@@ -94,7 +94,10 @@ def inner_air(air: Mask) -> Mask:
 
 
 def close(mask: Mask, radius_mm: float, spacing: Spacing) -> Mask:
-    """Close ``mask`` with a ball; only its box and a rim of the radius are computed."""
+    """Close ``mask``, bool (K, J, I), with a ball; only its box and a rim are computed.
+
+    ``spacing`` is that of x, y and z in mm, as everywhere here.
+    """
     box = _box(mask, [int(np.ceil(radius_mm / size)) + 2 for size in reversed(spacing)])
     rim = [(int(np.ceil(radius_mm / size)) + 2,) * 2 for size in reversed(spacing)]
     inside = tuple(slice(before, -after) for before, after in rim)
@@ -187,7 +190,10 @@ def _large_airway(airway: Mask, spacing: Spacing) -> Mask:
 
 
 def fill_holes(mask: Mask, widest: float) -> Mask:
-    """Fill holes in 3D, and in every axial slice those of at most ``widest`` pixels."""
+    """Fill holes of a bool mask (K, J, I) in 3D, and in each axial slice those of few pixels.
+
+    ``widest``: the most pixels of such a hole in a slice; larger ones stay.
+    """
     filled = sitk.GetArrayFromImage(
         sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)))
     ).astype(bool)

@@ -34,8 +34,8 @@ from .pretrain import build_network, draw_masks, draw_noise, filled
 log = logging.getLogger(__name__)
 
 UNCHANGED = AugmentConfig(
-    rotation_deg=0.0, scale=(1.0, 1.0), shift=0.0, mirror=0.0, upside_down=0.0, slab=1,
-    lesions=0.0, field_of_view=0.0, blur=0.0, noise=0.0, picture=0.0,
+    rotation_deg=0.0, scale=(1.0, 1.0), jitter=False, shift=0.0, mirror=0.0, upside_down=0.0,
+    slab=1, lesions=0.0, field_of_view=0.0, blur=0.0, noise=0.0, picture=0.0, equalise=0.0,
 )  # fmt: skip
 TITLE_PX, TILE_PX, GAP_PX = 22, 224, 4
 Picture = npt.NDArray[np.uint8]

@@ -201,7 +201,13 @@ def resample_slices(ct: Volume, config: PreprocessConfig) -> Array:
 
 
 def resample_labels(labels: Volume, config: PreprocessConfig) -> Array:
-    """Bring LPS-ordered labels to the same grid: the value with the largest share of a pixel."""
+    """Bring LPS-ordered labels to the same grid: the value with the largest share of a pixel.
+
+    Returns
+    -------
+    Array
+        uint8 (K, H, W), the shape of the resampled image.
+    """
     grid = SliceGrid.of(labels, config, multiple=1)
     values = range(int(labels.array.max()) + 1)
     result = []

@@ -19,6 +19,8 @@ class AugmentConfig:
 
     rotation_deg: float = 20.0
     scale: tuple[float, float] = (0.7, 1.45)
+    jitter: bool = True
+    """Stretch each axis a little by itself; change gain and offset, and gamma of pictures."""
     shift: float = 0.12
     """Largest shift as a share of the image size."""
     mirror: float = 0.5
