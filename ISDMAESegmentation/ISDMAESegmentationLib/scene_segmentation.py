@@ -27,6 +27,19 @@ class Labels:
     offset_ijk: tuple[int, int, int]
 
 
+def is_of_other_ct(
+    node: slicer.vtkMRMLSegmentationNode, ct: slicer.vtkMRMLScalarVolumeNode
+) -> bool:
+    """Return whether ``node`` holds segments of another CT than ``ct``, which may be gone."""
+    if node.GetSegmentation().GetNumberOfSegments() == 0:
+        return False
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    reference = node.GetNodeReference(role)
+    if reference is None:  # of a file, or of a CT that was removed after the run
+        return stored_report(node) is not None
+    return reference is not ct
+
+
 def check_output(
     node: slicer.vtkMRMLSegmentationNode | None, ct: slicer.vtkMRMLScalarVolumeNode
 ) -> None:
@@ -35,12 +48,16 @@ def check_output(
     Raises
     ------
     SegmentationError
-        ``not-voxels`` where its segments are surfaces or contours, which would lose detail as
-        voxels; ``other-transform`` where it lies elsewhere than ``ct``.
+        ``other-ct`` where they are of another CT; ``not-voxels`` where they are surfaces or
+        contours, which would lose detail as voxels; ``other-transform`` where it lies elsewhere
+        than ``ct``.
     """
     if node is None or node.GetSegmentation().GetNumberOfSegments() == 0:
         return
     anew = _("Choose 'Create new segmentation'.")
+    if is_of_other_ct(node, ct):
+        words = _("'{name}' belongs to another CT than '{ct}'.")
+        raise refuse("other-ct", words.format(name=node.GetName(), ct=ct.GetName()), anew)
     if node.GetSegmentation().GetSourceRepresentationName() != _labelmap_name():
         words = _("'{name}' holds surfaces or contours, not voxels.").format(name=node.GetName())
         raise refuse("not-voxels", words, anew)

@@ -20,7 +20,7 @@ from .parameter_node import ParameterNode
 from .points_row import PointsRow
 from .result_table import ResultTable
 from .run import Run, RunListener, RunRequest
-from .scene_segmentation import stored_report
+from .scene_segmentation import is_of_other_ct, stored_report
 from .scene_volume import surround, world_of
 from .segmentation_logic import SegmentationLogic, run_facts
 from .text import DOUBLE_CLICK_S, failure_style, stage_in_words, time_left
@@ -219,8 +219,13 @@ class SegmentPanel:
         self.refresh()
 
     def _output(self, parameters: ParameterNode) -> slicer.vtkMRMLSegmentationNode | None:
-        """Return where the result goes; candidates never replace what was made of given points."""
+        """Return where the result goes: never to segments of another CT.
+
+        Candidates never replace what was made of given points.
+        """
         node = parameters.segmentation
+        if node is not None and is_of_other_ct(node, parameters.volume):
+            return None
         made = stored_report(node)
         of_points = made is not None and any(one.get("point_mm") for one in made["segments"])
         return None if self._searching and of_points and not made.get("search") else node

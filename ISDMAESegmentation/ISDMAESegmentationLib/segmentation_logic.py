@@ -61,7 +61,8 @@ class SegmentationLogic:
         model : str
             Name or folder of a model.
         segmentation : vtkMRMLSegmentationNode, optional
-            Where the segments go; its other segments stay. Without one a new node is made.
+            Where the segments go; its other segments stay, and must be of the same CT. Without
+            one a new node is made.
         region : vtkMRMLMarkupsROINode, optional
             Label nothing outside it.
         points : vtkMRMLMarkupsFiducialNode, optional

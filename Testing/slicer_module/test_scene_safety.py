@@ -80,6 +80,28 @@ def test_segments_under_another_transform_are_not_moved(panel: PanelUnderTest, c
     assert panel.status.startswith("Done"), panel.status
 
 
+def test_the_segments_of_another_ct_are_left_alone(
+    panel: PanelUnderTest, ct: Any, small_phantom: Phantom
+) -> None:
+    import slicer
+
+    from ISDMAESegmentationLib.failure import SegmentationError
+
+    choose_tiny(panel)
+    first = panel.segment(ct)
+    other = add_ct(small_phantom.ct, "other")
+    second = panel.segment(other)
+    assert second is not first
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    assert first.GetNodeReference(role) is ct
+    assert second.GetNodeReference(role) is other
+    with pytest.raises(SegmentationError, match="'chest tiny' belongs to another CT than 'other'"):
+        panel.panel.logic.segment(other, "tiny", segmentation=first)
+    slicer.mrmlScene.RemoveNode(ct)  # whose segments stay those of a CT that is gone
+    panel.ui.segmentationSelector.setCurrentNode(first)
+    assert panel.segment(other) not in (first, second)
+
+
 def test_undo_never_takes_what_was_drawn_after_the_run(panel: PanelUnderTest, ct: Any) -> None:
     choose_tiny(panel)
     node = panel.segment(ct)

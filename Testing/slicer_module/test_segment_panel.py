@@ -257,11 +257,12 @@ def test_closing_the_scene_ends_the_run_and_the_worker(panel: PanelUnderTest, lo
 
 @pytest.mark.parametrize("what", ["volume", "segmentation"])
 def test_deleting_what_it_works_on_ends_the_run(
-    panel: PanelUnderTest, ct: Any, long_ct: Any, what: str
+    panel: PanelUnderTest, long_ct: Any, what: str
 ) -> None:
     import slicer
 
-    node = panel.segment(ct)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty")
+    panel.ui.segmentationSelector.setCurrentNode(node)
     panel.begin(long_ct)
     slicer.mrmlScene.RemoveNode(long_ct if what == "volume" else node)
     panel.wait(lambda: not panel.running, 5)
