@@ -112,7 +112,7 @@ def fill(
 ) -> None:
     """Put the labels into ``node``, replacing the segments with the same ids only.
 
-    Of an earlier run of the same model in it, segments that this one does not have are removed:
+    Of earlier runs of the same model in it, segments that this one does not have are removed:
     nodules whose point is gone.
 
     All segments share one image, which costs no copy for each. A 3D surface that exists is made
@@ -133,7 +133,7 @@ def fill(
     model = f"{report['model']['name']} {report['model']['version']}"
     modify = node.StartModify()
     try:
-        _remove_former(node, report)
+        _remove_former(segmentation, report)
         for entry in report["segments"]:
             _put_segment(segmentation, entry, image, model)
         node.SetAttribute(REPORT_ATTRIBUTE, json.dumps(report, ensure_ascii=False))
@@ -143,14 +143,14 @@ def fill(
         segmentation.CreateRepresentation(_surface_name(), True)
 
 
-def _remove_former(node: slicer.vtkMRMLSegmentationNode, report: dict[str, Any]) -> None:
-    former = stored_report(node)
-    if former is None or former.get("model", {}).get("name") != report["model"]["name"]:
-        return
+def _remove_former(segmentation: slicer.vtkSegmentation, report: dict[str, Any]) -> None:
     kept = {entry["id"] for entry in report["segments"]}
-    for entry in former["segments"]:
-        if entry["id"] not in kept and node.GetSegmentation().GetSegment(entry["id"]) is not None:
-            node.GetSegmentation().RemoveSegment(entry["id"])
+    count = segmentation.GetNumberOfSegments()
+    for segment_id in [segmentation.GetNthSegmentID(number) for number in range(count)]:
+        made_by = vtk.reference("")
+        segmentation.GetSegment(segment_id).GetTag(MODEL_TAG, made_by)
+        if segment_id not in kept and str(made_by).startswith(f"{report['model']['name']} "):
+            segmentation.RemoveSegment(segment_id)
 
 
 def stored_report(node: slicer.vtkMRMLSegmentationNode | None) -> dict[str, Any] | None:

@@ -137,6 +137,25 @@ def test_place_segment_and_place_anew(panel: PanelUnderTest, ct: Any, point_mode
     assert table.isColumnHidden(5)
 
 
+def test_a_nodule_without_its_point_goes_after_another_models_run_too(
+    panel: PanelUnderTest, ct: Any, point_model: Bundle
+) -> None:
+    import slicer
+
+    points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "N")
+    add_point(points, world_of(ct, 20, 40, 30))
+    add_point(points, world_of(ct, 8, 50, 70))
+    logic = panel.panel.logic
+    node = logic.segment(ct, "points", points=points)
+    segmentation = node.GetSegmentation()
+    segmentation.AddEmptySegment("mine", "nodule 3", (1.0, 0.0, 0.0))
+    logic.segment(ct, "tiny", segmentation=node)
+    points.RemoveNthControlPoint(1)
+    logic.segment(ct, "points", segmentation=node, points=points)
+    ids = {segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())}
+    assert ids == {"nodule_1", "mine", "left_lung", "right_lung"}
+
+
 def test_suggested_points_come_with_outlines_and_can_be_segmented_again(
     panel: PanelUnderTest,
 ) -> None:
