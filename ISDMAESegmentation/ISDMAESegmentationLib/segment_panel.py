@@ -221,14 +221,14 @@ class SegmentPanel:
     def _output(self, parameters: ParameterNode) -> slicer.vtkMRMLSegmentationNode | None:
         """Return where the result goes: never to segments of another CT.
 
-        Candidates never replace what was made of given points.
+        Candidates replace those of an earlier search, and nothing else.
         """
         node = parameters.segmentation
         if node is not None and is_of_other_ct(node, parameters.volume):
             return None
-        made = stored_report(node)
-        of_points = made is not None and any(one.get("point_mm") for one in made["segments"])
-        return None if self._searching and of_points and not made.get("search") else node
+        if self._searching and not (stored_report(node) or {}).get("search"):
+            return None
+        return node
 
     def _on_progress(self, stage: str, share: float, seconds_left: float | None) -> None:
         words = _("Starting") if stage == "start" else stage_in_words(stage)
@@ -267,6 +267,7 @@ class SegmentPanel:
         before = self._parameters.segmentation if self._parameters is not None else None
         if places or node is before:
             return node
+        slicer.mrmlScene.RemoveNode(node.GetDisplayNode())
         slicer.mrmlScene.RemoveNode(node)
         return before
 

@@ -21,10 +21,10 @@ class RunUndo:
         self.forget()
 
     def save(self, node: slicer.vtkMRMLSegmentationNode) -> None:
-        """Remember the node's segments and report; nothing is kept of an empty node."""
-        self.forget()
+        """Remember the node's segments and report; an empty node leaves all as it was."""
         if node.GetSegmentation().GetNumberOfSegments() == 0:
             return
+        self.forget()
         self._node_id = node.GetID()
         self._report = node.GetAttribute(REPORT_ATTRIBUTE)
         self._history = slicer.vtkSegmentationHistory()

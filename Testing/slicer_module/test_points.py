@@ -221,6 +221,7 @@ def test_a_search_that_finds_nothing_says_so_and_leaves_all_as_it_was(
 ) -> None:
     import slicer
 
+    number_of_nodes = slicer.mrmlScene.GetNumberOfNodesByClass
     # It takes the middle of each crop, which no nodule fills: no candidate is kept.
     folder = tiny_bundle.folder.parent / "seeker"
     write_point_bundle(folder, preprocess={"picture_size": 16, "middle": 24}, search_within="lungs")
@@ -234,12 +235,21 @@ def test_a_search_that_finds_nothing_says_so_and_leaves_all_as_it_was(
     for list_is_chosen in (True, False):
         if not list_is_chosen:
             panel.ui.pointsSelector.setCurrentNode(None)
+            choose(panel, "tiny")
+            assert panel.segment(ct) is node
+            choose(panel, "seeker")
+        report, undo = node.GetAttribute("ISDMAE.report"), panel.ui.undoButton.enabled
+        assert undo is not list_is_chosen
+        displays = number_of_nodes("vtkMRMLSegmentationDisplayNode")
         panel.ui.suggestButton.click()
         panel.wait(lambda: not panel.running)
         assert "The search proposes nothing" in panel.status
         assert panel.ui.segmentationSelector.currentNode() is node
-        assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+        assert number_of_nodes("vtkMRMLSegmentationNode") == 1
+        assert number_of_nodes("vtkMRMLSegmentationDisplayNode") == displays
         assert np.array_equal(found(node, "nodule_1", ct), before)
+        assert node.GetAttribute("ISDMAE.report") == report
+        assert panel.ui.undoButton.enabled is undo
         assert panel.ui.pointsSelector.currentNode() is (points if list_is_chosen else None)
 
 
