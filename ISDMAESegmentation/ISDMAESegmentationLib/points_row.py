@@ -67,14 +67,15 @@ class PointsRow:
     def take_suggestions(self, places: list[tuple[float, float, float]]) -> None:
         """Put points (RAS of the world) into a list of their own, and choose it.
 
-        Those of an earlier search are put away, hidden: the user may have added to them.
+        Those of earlier searches are put away, hidden: the user may have added to them.
         """
         if self._parameters is None:
             return
-        former = self._parameters.points
-        if former is not None and former.GetAttribute(SUGGESTED):
-            former.SetDisplayVisibility(False)
-            self._parameters.points = None
+        for former in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"):
+            if former.GetAttribute(SUGGESTED):
+                former.SetDisplayVisibility(False)
+                if former is self._parameters.points:
+                    self._parameters.points = None
         if not places:
             return
         node = _new_list(SUGGESTED_NAME)
@@ -107,6 +108,8 @@ class PointsRow:
             self._node.RemoveObserver(tag)
         self._node, self._node_tags = node, []
         if node is not None:
+            if node.GetAttribute(SUGGESTED):  # a later search has hidden it
+                node.SetDisplayVisibility(True)
             events = (
                 node.PointPositionDefinedEvent,
                 node.PointPositionUndefinedEvent,

@@ -212,8 +212,23 @@ def test_suggested_points_come_with_outlines_and_can_be_segmented_again(
     assert other is not node
     assert np.array_equal(found(other, "candidate_1", ct), suggested)
     assert np.array_equal(found(node, "nodule_1", ct), suggested)
-    assert ui.pointsSelector.currentNode() is not points
+    again = ui.pointsSelector.currentNode()
+    assert again is not points
     assert not points.GetDisplayVisibility()
+    assert again.GetDisplayVisibility()
+    ui.pointsSelector.setCurrentNode(points)  # nobody places points into a list that is not seen
+    assert points.GetDisplayVisibility()
+
+    # Whichever list is chosen, the marks of no earlier search stay over the new ones.
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "own")
+    own.CreateDefaultDisplayNodes()
+    ui.pointsSelector.setCurrentNode(own)
+    ui.suggestButton.click()
+    panel.wait(lambda: not panel.running)
+    assert ui.pointsSelector.currentNode() not in (own, points, again)
+    assert not points.GetDisplayVisibility()
+    assert not again.GetDisplayVisibility()
+    assert own.GetDisplayVisibility()
 
 
 def test_a_search_that_finds_nothing_says_so_and_leaves_all_as_it_was(
