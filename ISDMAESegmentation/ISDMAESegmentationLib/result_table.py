@@ -8,16 +8,23 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .scene_segmentation import CHANGED_ATTRIBUTE
 from .scene_volume import world_of
+from .segment_changes import SegmentChanges
 
 SHOWN, COLOUR, NAME, VOLUME, MEAN, DIAMETER, SHARE = range(7)
 
 
 class ResultTable:
-    """Fills a QTableWidget from a segmentation node and the report of its run."""
+    """Fills a QTableWidget from a segmentation node and the report of its run.
 
-    def __init__(self, table: qt.QTableWidget) -> None:
-        self._table = table
+    Segments that are changed afterwards are not measured anew: a label below the table says so, and
+    the node keeps it.
+    """
+
+    def __init__(self, table: qt.QTableWidget, changed_label: qt.QLabel) -> None:
+        self._table, self._changed_label = table, changed_label
+        self._changes = SegmentChanges()
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._ids: list[str] = []
         self._points: list[list[float] | None] = []
@@ -39,6 +46,7 @@ class ResultTable:
     ) -> None:
         """Show the segments of a run; without one the table is hidden."""
         self._node = node if report is not None else None
+        self._watch()
         entries = report["segments"] if report is not None and node is not None else []
         segments = [] if node is None else [self._segment(node, entry) for entry in entries]
         pairs = [
@@ -57,6 +65,18 @@ class ResultTable:
         self._table.blockSignals(False)
         self._table.setVisible(bool(pairs))
         self._fit_height()
+
+    def _watch(self) -> None:
+        if self._node is None:
+            self._changes.stop()
+        else:
+            self._changes.watch(self._node, self._on_changed)
+        changed = self._node is not None and self._node.GetAttribute(CHANGED_ATTRIBUTE) is not None
+        self._changed_label.setVisible(changed)
+
+    def _on_changed(self) -> None:
+        self._node.SetAttribute(CHANGED_ATTRIBUTE, "1")
+        self._changed_label.setVisible(True)
 
     def _segment(
         self, node: slicer.vtkMRMLSegmentationNode, entry: dict[str, Any]

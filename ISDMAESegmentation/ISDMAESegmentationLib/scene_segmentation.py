@@ -16,6 +16,8 @@ from .failure import refuse
 from .scene_volume import ijk_to_ras
 
 REPORT_ATTRIBUTE = "ISDMAE.report"
+CHANGED_ATTRIBUTE = "ISDMAE.changed"
+"""Of a node whose segments are no longer those that its report measures."""
 MODEL_TAG = "ISDMAE.model"
 
 
@@ -137,6 +139,7 @@ def fill(
         for entry in report["segments"]:
             _put_segment(segmentation, entry, image, model)
         node.SetAttribute(REPORT_ATTRIBUTE, json.dumps(report, ensure_ascii=False))
+        node.RemoveAttribute(CHANGED_ATTRIBUTE)
     finally:
         node.EndModify(modify)
     if had_surface:

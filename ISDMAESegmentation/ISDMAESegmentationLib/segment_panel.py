@@ -48,7 +48,7 @@ class SegmentPanel:
         self._begun = 0.0
         self._searching = False  # whether the run looks for points
         self._message: Failure | str = ""
-        self._table = ResultTable(ui.resultTable)
+        self._table = ResultTable(ui.resultTable, ui.changedLabel)
         self._editor = EmbeddedEditor(ui.editorArea)
         self._undo = RunUndo()
         self._points = PointsRow(ui, self.refresh, self._on_suggest)

@@ -6,18 +6,15 @@ from collections.abc import Callable
 
 import slicer
 
-from .scene_segmentation import REPORT_ATTRIBUTE
-
-# Of vtkSegmentation: what tells that the user has worked on the result.
-CHANGES = ("SegmentAdded", "SegmentRemoved", "SourceRepresentationModified")
+from .scene_segmentation import CHANGED_ATTRIBUTE, REPORT_ATTRIBUTE
+from .segment_changes import SegmentChanges
 
 
 class RunUndo:
     """Remembers one state of one segmentation node, until the user changes what came after it."""
 
     def __init__(self) -> None:
-        self._segmentation: slicer.vtkSegmentation | None = None
-        self._tags: list[int] = []
+        self._changes = SegmentChanges()
         self.forget()
 
     def save(self, node: slicer.vtkMRMLSegmentationNode) -> None:
@@ -26,7 +23,9 @@ class RunUndo:
             return
         self.forget()
         self._node_id = node.GetID()
-        self._report = node.GetAttribute(REPORT_ATTRIBUTE)
+        self._attributes = {
+            name: node.GetAttribute(name) for name in (REPORT_ATTRIBUTE, CHANGED_ATTRIBUTE)
+        }
         self._history = slicer.vtkSegmentationHistory()
         self._history.SetSegmentation(node.GetSegmentation())
         self._history.SaveState()
@@ -40,14 +39,11 @@ class RunUndo:
         if not self.possible(node):
             return
 
-        def on_change(_caller: object, _event: str) -> None:
+        def on_change() -> None:
             self.forget()
             changed()
 
-        self._segmentation = node.GetSegmentation()
-        for name in CHANGES:
-            event = getattr(slicer.vtkSegmentation, name)
-            self._tags.append(self._segmentation.AddObserver(event, on_change))
+        self._changes.watch(node, on_change)
 
     def possible(self, node: slicer.vtkMRMLSegmentationNode | None) -> bool:
         """Whether ``node`` can be taken back."""
@@ -57,22 +53,15 @@ class RunUndo:
         """Bring the remembered segments back, once."""
         if not self.possible(node):
             return
-        self._stop_watching()
+        self._changes.stop()
         self._history.RestorePreviousState()
-        if self._report is None:
-            node.RemoveAttribute(REPORT_ATTRIBUTE)
-        else:
-            node.SetAttribute(REPORT_ATTRIBUTE, self._report)
+        for name, value in self._attributes.items():
+            node.SetAttribute(name, value)  # None removes it
         self.forget()
 
     def forget(self) -> None:
         """Let go of the remembered state."""
-        self._stop_watching()
+        self._changes.stop()
         self._node_id = ""
-        self._report: str | None = None
+        self._attributes: dict[str, str | None] = {}
         self._history: slicer.vtkSegmentationHistory | None = None
-
-    def _stop_watching(self) -> None:
-        for tag in self._tags:
-            self._segmentation.RemoveObserver(tag)
-        self._segmentation, self._tags = None, []

@@ -114,6 +114,35 @@ def test_undo_never_takes_what_was_drawn_after_the_run(panel: PanelUnderTest, ct
     assert node.GetSegmentation().GetSegment("mine") is not None
 
 
+def test_numbers_of_segments_that_were_changed_are_said_to_be_of_the_run(
+    panel: PanelUnderTest, ct: Any
+) -> None:
+    import slicer
+
+    choose_tiny(panel)
+    node, words = panel.segment(ct), panel.ui.changedLabel
+    segment_id = node.GetSegmentation().GetNthSegmentID(0)
+    node.GetSegmentation().GetSegment(segment_id).SetName("another name")
+    node.CreateClosedSurfaceRepresentation()
+    assert words.isHidden()
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, ct)
+    array[:2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, ct)
+    assert not words.isHidden()
+    panel.ui.segmentationSelector.setCurrentNode(None)
+    assert words.isHidden()
+    panel.ui.segmentationSelector.setCurrentNode(node)
+    assert not words.isHidden()
+    panel.segment(ct)
+    assert words.isHidden()
+    panel.ui.undoButton.click()  # back to what was changed
+    assert not words.isHidden()
+    panel.segment(ct)
+    assert panel.ui.undoButton.enabled
+    node.GetSegmentation().RemoveSegment(segment_id)
+    assert not words.isHidden()
+
+
 def test_an_open_editor_follows_the_result(panel: PanelUnderTest, ct: Any) -> None:
     choose_tiny(panel)
     first = panel.segment(ct)
