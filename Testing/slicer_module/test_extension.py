@@ -53,6 +53,9 @@ def test_the_extension_describes_itself() -> None:
     assert "project(ISDMAESegmentation)" in text
     for word in ("HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS"):
         assert f"set(EXTENSION_{word} " in text
+    described = re.search(r'EXTENSION_DESCRIPTION "([^"]+)"', text)
+    assert described is not None
+    assert ";" not in described.group(1)  # the packaging reads it as a list of CMake
     entry = json.loads((ROOT / "Resources" / "ISDMAESegmentation.json").read_text("utf-8"))
     assert list(entry) == sorted(entry)
     assert entry["build_dependencies"] == ["PyTorch"]
