@@ -23,7 +23,9 @@ from .worker_command import MODULE_FOLDER
 
 SETTING = "ISDMAESegmentation/ModelsFolder"
 INFO_NAME = "model.json"
-BUNDLE_FILES = (INFO_NAME, "model.safetensors", "README.md")
+WEIGHTS_NAME = "model.safetensors"
+# In the order of removal: as long as anything else is left, the model is listed.
+BUNDLE_FILES = (WEIGHTS_NAME, "README.md", INFO_NAME)
 LARGEST_INFO_BYTES = 1_000_000
 LUNGS = ["left lung", "right lung"]
 
@@ -114,11 +116,12 @@ def add_model(source: Path) -> Model:
     Raises
     ------
     SegmentationError
-        ``bad-model`` where it is no bundle, ``model-exists`` where the name is taken.
+        ``bad-model`` where it is no bundle, ``model-exists`` where the name is taken,
+        ``not-copied`` where the folder cannot be written.
     """
     folder = source if source.is_dir() else source.parent
     model = _read(folder / INFO_NAME, removable=True)
-    if model is None or not (folder / BUNDLE_FILES[1]).is_file():
+    if model is None or not (folder / WEIGHTS_NAME).is_file():
         raise refuse(
             "bad-model",
             _("'{name}' holds no model: model.json and model.safetensors are needed.").format(
@@ -138,24 +141,39 @@ def add_model(source: Path) -> Model:
 
 
 def remove_model(model: Model) -> None:
-    """Delete one of the user's models: the bundle's own files, and the folder if it is empty."""
+    """Delete one of the user's models: the bundle's own files, and the folder if it is empty.
+
+    Raises
+    ------
+    SegmentationError
+        ``not-removable`` where it came with the extension, ``not-removed`` where a file stays.
+    """
     if not model.removable:
         raise refuse(
             "not-removable",
             _("'{title}' came with the extension.").format(title=model.title),
             _("It goes when the extension is uninstalled."),
         )
-    for name in BUNDLE_FILES:
-        (model.folder / name).unlink(missing_ok=True)
-    if not any(model.folder.iterdir()):
-        model.folder.rmdir()
+    try:
+        for name in BUNDLE_FILES:
+            (model.folder / name).unlink(missing_ok=True)
+        if not any(model.folder.iterdir()):
+            model.folder.rmdir()
+    except OSError as error:
+        raise refuse(
+            "not-removed",
+            _("The model could not be removed: {error}.").format(error=error.strerror or error),
+            _("Stop the worker, check that {folder} can be written, and remove it again.").format(
+                folder=model.folder
+            ),
+        ) from error
 
 
 def _copy(folder: Path, target: Path) -> None:
     """Copy under a temporary name first: a reader never meets half a model."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         for name in BUNDLE_FILES:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, temporary / name)

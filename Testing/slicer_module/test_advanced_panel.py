@@ -84,6 +84,28 @@ def test_a_model_is_added_verified_and_removed(
     assert "came with the extension" in panel.ui.removeModelButton.toolTip
 
 
+def test_a_model_in_a_folder_that_cannot_be_written_is_said_in_words(
+    panel: PanelUnderTest, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "a file"
+    blocked.write_text("")
+    panel.ui.modelsEdit.currentPath = str(blocked / "models")
+    panel.panel.advanced.add_model(tiny_bundle.folder)
+    assert "The model could not be copied: Not a directory." in panel.ui.modelActionLabel.text
+
+    panel.ui.modelsEdit.currentPath = str(tmp_path / "others")
+    panel.panel.advanced.add_model(tiny_bundle.folder)
+    weights = tmp_path / "others" / "tiny" / "model.safetensors"
+    weights.unlink()
+    (weights / "not to be deleted").mkdir(parents=True)
+    panel.harness.recorded.answers.append(True)
+    panel.ui.removeModelButton.click()
+    assert "The model could not be removed: " in panel.ui.modelActionLabel.text
+    assert "remove it again" in panel.ui.modelActionLabel.text
+    panel.panel.segment.refresh()
+    assert panel.ui.modelCombo.currentText == "Tiny"
+
+
 def test_the_worker_is_stopped_by_hand(panel: PanelUnderTest, ct: Any) -> None:
     assert not panel.ui.stopWorkerButton.enabled
     panel.segment(ct)
