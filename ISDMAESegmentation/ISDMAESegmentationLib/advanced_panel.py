@@ -70,6 +70,11 @@ class AdvancedPanel:
         ui.logText.setVisible(False)
         self.refresh()
 
+    @property
+    def environment(self) -> Environment | None:
+        """What the worker's Python has; None while it is being asked."""
+        return self._environment
+
     def set_parameters(self, parameters: ParameterNode | None) -> None:
         """Take the scene's choices."""
         self._parameters = parameters

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import unittest
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,25 @@ def test_a_python_that_cannot_do_it_is_explained(
     panel.ui.segmentButton.click()
     assert words in panel.status
     assert not panel.running
+
+
+def test_the_test_inside_slicer_is_skipped_where_pytorch_is_missing(
+    panel: PanelUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho \"No module named 'torch'\" >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("ISDMAE_PYTHON", str(python))
+    folder = Path(panel.module.__file__).parent / "Testing" / "Python"
+    monkeypatch.syspath_prepend(str(folder))
+    from ISDMAESegmentationPanelTest import ISDMAESegmentationPanelTest
+
+    result = unittest.TestResult()
+    ISDMAESegmentationPanelTest("test_click_gives_segments").run(result)
+    assert [reason for _test, reason in result.skipped] == [
+        "The package torch is missing in the worker's Python. "
+        "Click Segment and accept the installation, or use Install under Advanced."
+    ], (result.errors, result.failures)
 
 
 def test_a_model_is_added_verified_and_removed(
