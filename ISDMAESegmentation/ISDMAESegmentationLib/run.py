@@ -119,7 +119,8 @@ class Run:
         scene = slicer.mrmlScene
         self._observers = [
             scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._on_scene_close),
-            scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._on_removal),
+            # Once it has gone, and the panel has another CT: that is not the one of the message.
+            scene.AddObserver(slicer.vtkMRMLScene.NodeRemovedEvent, self._on_removal),
         ]
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

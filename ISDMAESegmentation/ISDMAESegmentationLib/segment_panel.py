@@ -48,6 +48,7 @@ class SegmentPanel:
         self._begun = 0.0
         self._searching = False  # whether the run looks for points
         self._message: Failure | str = ""
+        self._volume_id = ""  # of the CT that the message speaks of
         self._table = ResultTable(ui.resultTable, ui.changedLabel)
         self._editor = EmbeddedEditor(ui.editorArea)
         self._undo = RunUndo()
@@ -84,6 +85,7 @@ class SegmentPanel:
     def refresh(self) -> None:
         """Bring every widget of the section in line with the scene and the run."""
         parameters = self._parameters
+        self._forget_message_of_other_ct()
         available = models.list_models()
         self._models.fill(
             [Entry(model.name, model.title) for model in available],
@@ -119,6 +121,13 @@ class SegmentPanel:
         self._points.close()
         self._editor.hide()
         self._table.show(None, None)
+
+    def _forget_message_of_other_ct(self) -> None:
+        ct = self._parameters.volume if self._parameters is not None else None
+        volume_id = ct.GetID() if ct is not None else ""
+        if volume_id != self._volume_id and not self.running:
+            self._message = ""
+        self._volume_id = volume_id
 
     def _refresh_trachea(self, model: models.Model | None) -> None:
         box = self._ui.tracheaBox

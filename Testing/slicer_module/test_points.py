@@ -266,6 +266,8 @@ def test_a_search_that_finds_nothing_says_so_and_leaves_all_as_it_was(
         assert node.GetAttribute("ISDMAE.report") == report
         assert panel.ui.undoButton.enabled is undo
         assert panel.ui.pointsSelector.currentNode() is (points if list_is_chosen else None)
+    panel.ui.volumeSelector.setCurrentNode(None)
+    assert panel.status == "Choose a chest CT first."
 
 
 def test_placing_ends_with_the_module_and_with_another_list(

@@ -150,6 +150,21 @@ def test_a_non_linear_transform_is_refused_in_words(panel: PanelUnderTest, ct: A
     assert segmentation_nodes() == []
 
 
+def test_what_is_said_of_a_ct_goes_with_it(panel: PanelUnderTest) -> None:
+    import slicer
+
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    for another in (
+        lambda: panel.ui.volumeSelector.setCurrentNode(None),
+        panel.harness.close_scene,
+    ):
+        panel.ui.volumeSelector.setCurrentNode(empty)
+        panel.ui.segmentButton.click()
+        assert panel.status.startswith("'empty' holds no voxels.")
+        another()
+        assert panel.status == "Choose a chest CT first."
+
+
 def test_a_second_run_keeps_what_the_user_added(panel: PanelUnderTest, ct: Any) -> None:
     node = panel.segment(ct)
     segmentation = node.GetSegmentation()
