@@ -17,6 +17,7 @@ def stage_in_words(stage: str) -> str:
         "load model": _("Loading the model"),
         "read": _("Reading the CT"),
         "segment": _("Finding structures"),
+        "search": _("Looking for candidates"),
         "clean": _("Cleaning the result"),
         "trachea": _("Following the trachea"),
         "write": _("Handing the result over"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -163,6 +164,26 @@ def test_what_is_said_of_a_ct_goes_with_it(panel: PanelUnderTest) -> None:
         assert panel.status.startswith("'empty' holds no voxels.")
         another()
         assert panel.status == "Choose a chest CT first."
+
+
+def stages_sent() -> set[str]:
+    """What isdmae names as the stage of its progress."""
+    stages = set()
+    for path in (Path(io.__file__).parent).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and len(node.args) == 2:
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                first = node.args[0]
+                if name in ("progress", "report") and isinstance(first, ast.Constant):
+                    stages.add(first.value)
+    return stages
+
+
+def test_every_stage_of_the_worker_has_words(panel: PanelUnderTest) -> None:
+    from ISDMAESegmentationLib.text import stage_in_words
+
+    assert {"search", "segment", "load model", "done"} <= stages_sent()
+    assert [stage for stage in stages_sent() if stage_in_words(stage) == stage] == []
 
 
 def test_a_second_run_keeps_what_the_user_added(panel: PanelUnderTest, ct: Any) -> None:
