@@ -107,7 +107,8 @@ def region_of_interest(
     Raises
     ------
     SegmentationError
-        ``empty-region`` where the region has not been drawn.
+        ``empty-region`` where the region has not been drawn, ``sheared-region`` where it is no
+        box in that space.
     """
     size, centre = np.zeros(3), np.zeros(3)
     roi.GetSizeWorld(size)
@@ -123,6 +124,17 @@ def region_of_interest(
     edges = to_local[:3, :3] @ (world_axes / np.linalg.norm(world_axes, axis=0) * size)
     lengths = np.linalg.norm(edges, axis=0)
     axes = (edges / lengths).T * RAS_TO_LPS
+    if not np.allclose(axes @ axes.T, np.eye(3), atol=1e-3):
+        raise refuse(
+            "sheared-region",
+            _("In the space of '{name}' the region is no box: a transform shears it.").format(
+                name=volume.GetName()
+            ),
+            _(
+                "Take the CT and the region out of the transform (Transforms module), or segment "
+                "the whole CT."
+            ),
+        )
     middle = (to_local @ (*centre, 1.0))[:3] * RAS_TO_LPS
     return {
         "centre_mm": middle.tolist(),

@@ -177,8 +177,8 @@ class WorkerClient:
         event = message.get("event")
         if event == "hello":
             self._on_hello(message)
-        elif self._job is None or message.get("id") != self._job[0]:
-            return
+        elif self._job is None or message.get("id") not in (0, self._job[0]):
+            return  # 0 is a message that the worker could not read: no other than the job's
         elif event == "progress":
             self._job[1].progress(message["stage"], message["share"], message["seconds_left"])
         elif event == "done":

@@ -151,6 +151,41 @@ def test_a_non_linear_transform_is_refused_in_words(panel: PanelUnderTest, ct: A
     assert segmentation_nodes() == []
 
 
+def test_a_region_that_is_no_box_in_the_cts_space_is_refused_in_words(
+    panel: PanelUnderTest, ct: Any
+) -> None:
+    import slicer
+
+    from ISDMAESegmentationLib.scene_volume import region_of_interest
+
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    stretch = np.diag([1.0, 1.2, 1.0, 1.0])
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(stretch))
+    ct.SetAndObserveTransformNodeID(transform.GetID())
+    panel.ui.volumeSelector.setCurrentNode(ct)
+    panel.ui.regionSelector.addNode()
+    roi = panel.ui.regionSelector.currentNode()
+    assert np.allclose(np.abs(region_of_interest(roi, ct)["axes"]), np.eye(3))
+    shear = np.eye(4)
+    shear[0, 1] = 0.2
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(shear))
+    panel.ui.segmentButton.click()
+    assert not panel.running
+    assert "the region is no box: a transform shears it. Take the CT" in panel.status
+
+
+def test_what_the_worker_cannot_read_ends_the_job(panel: PanelUnderTest) -> None:
+    from ISDMAESegmentationLib.failure import Failure
+    from ISDMAESegmentationLib.worker_client import Listener
+
+    client, told = panel.panel.logic.client, []
+    too_long = {"input": "x" * 1_000_000}
+    client.predict(too_long, Listener(lambda *_: None, told.append, told.append))
+    panel.wait(lambda: not client.busy)
+    assert isinstance(told[0], Failure)
+    assert told[0].code == "bad-message"
+
+
 def test_what_is_said_of_a_ct_goes_with_it(panel: PanelUnderTest) -> None:
     import slicer
 
