@@ -7,8 +7,6 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
-# Row and column, so that each reconstruction lies below the picture that it was made from.
-PLACES = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2))
 SIDE_PX = 100
 
 
@@ -19,14 +17,15 @@ class PreviewTiles:
         self._area = area
         self._tiles: list[qt.QLabel] = []
         grid = area.layout()
-        captions = (
-            _("original"),
-            _("blocks hidden"),
-            _("intensities hidden"),
-            _("drawn from it"),
-            _("drawn from it"),
+        # Each reconstruction lies below the picture that it was made from.
+        places = (
+            (0, 0, _("original")),
+            (0, 1, _("blocks hidden")),
+            (0, 2, _("intensities hidden")),
+            (1, 1, _("drawn from it")),
+            (1, 2, _("drawn from it")),
         )
-        for (row, column), caption in zip(PLACES, captions, strict=True):
+        for row, column, caption in places:
             tile, words = qt.QLabel(), qt.QLabel(caption)
             tile.setFixedSize(SIDE_PX, SIDE_PX)
             grid.addWidget(tile, 2 * row, column)

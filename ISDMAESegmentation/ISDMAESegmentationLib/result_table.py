@@ -48,11 +48,10 @@ class ResultTable:
         self._node = node if report is not None else None
         self._watch()
         entries = report["segments"] if report is not None and node is not None else []
-        segments = [] if node is None else [self._segment(node, entry) for entry in entries]
         pairs = [
             (entry, segment)
-            for entry, segment in zip(entries, segments, strict=False)
-            if segment is not None
+            for entry in entries
+            if (segment := node.GetSegmentation().GetSegment(entry["id"])) is not None
         ]
         self._ids = [entry["id"] for entry, segment in pairs]
         self._points = [entry.get("point_mm") for entry, segment in pairs]
@@ -77,11 +76,6 @@ class ResultTable:
     def _on_changed(self) -> None:
         self._node.SetAttribute(CHANGED_ATTRIBUTE, "1")
         self._changed_label.setVisible(True)
-
-    def _segment(
-        self, node: slicer.vtkMRMLSegmentationNode, entry: dict[str, Any]
-    ) -> slicer.vtkSegment | None:
-        return node.GetSegmentation().GetSegment(entry["id"])
 
     def _fill_row(self, row: int, entry: dict[str, Any], segment: slicer.vtkSegment) -> None:
         shown = qt.QTableWidgetItem()

@@ -119,6 +119,14 @@ def test_the_slicer_process_imports_neither_torch_nor_isdmae(path: Path) -> None
 
 
 @pytest.mark.parametrize("path", sorted(LIBRARY.glob("*.py")), ids=lambda path: path.name)
+def test_the_panel_opens_in_an_old_slicer_to_say_that_it_is_old(path: Path) -> None:
+    """Slicer 5.8 has Python 3.9, which knows none of these arguments."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+    named = {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    assert not named & {"strict", "slots", "kw_only"}
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.glob("*.py")), ids=lambda path: path.name)
 def test_no_function_makes_slicer_a_name_of_its_own(path: Path) -> None:
     """``import slicer.packaging`` in a function does, and where it fails, the name is unbound."""
     for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
