@@ -64,7 +64,8 @@ class SegmentationLogic:
             Where the segments go; its other segments stay, and must be of the same CT. Without
             one a new node is made.
         region : vtkMRMLMarkupsROINode, optional
-            Label nothing outside it.
+            Label nothing outside it. Nodules are not cut by it: a point outside is refused, and
+            candidates outside are left out.
         points : vtkMRMLMarkupsFiducialNode, optional
             For a model of points: one in the middle of each nodule.
         trachea : bool
