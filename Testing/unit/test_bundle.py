@@ -199,6 +199,7 @@ def test_weights_that_are_not_finite_are_refused(tiny_bundle: Bundle) -> None:
         ({"within": "tiny"}, "cannot lie within itself"),
         ({"views": []}, "one or more different ones"),
         ({"views": ["axial", "axial"]}, "one or more different ones"),
+        ({"smallest_body_cm2": -1.0}, "a body of -1.0 cm² is not plausible"),
     ],
 )
 def test_odd_entries_are_refused(tiny_bundle: Bundle, changes: dict[str, Any], words: str) -> None:
