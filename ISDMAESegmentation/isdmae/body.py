@@ -19,8 +19,8 @@ CUT_SHARE = 0.5
 """A body that fills so much of the image's edge is cut off by it, and larger than what is seen."""
 CHEST_QUANTILE = 0.9
 """A scan may show more neck than chest."""
-MOST = 3.0
-"""A newborn's chest is a third as wide as an adult's."""
+LEAST_CM2 = 30.0
+"""Less is nobody's chest, but what is left where the body was blanked out round the lungs."""
 
 
 def body_cm2(ct: Volume) -> float:
@@ -50,11 +50,17 @@ def size_factor(ct: Volume, smallest_cm2: float) -> float:
     """Return how many times larger a CT's body is to be seen so that it has ``smallest_cm2``.
 
     1 for bodies that have it, where ``smallest_cm2`` is 0, and where there is no body.
+
+    Examples
+    --------
+    >>> air = Volume(array=np.full((4, 64, 64), -1000, np.int16))
+    >>> size_factor(air, 300.0)
+    1.0
     """
     if not smallest_cm2 or not ct.is_hu:
         return 1.0
     area = body_cm2(ct)
-    return float(np.clip(np.sqrt(smallest_cm2 / area), 1.0, MOST)) if area else 1.0
+    return max(1.0, float(np.sqrt(smallest_cm2 / area))) if area > LEAST_CM2 else 1.0
 
 
 def enlarged(ct: Volume, factor: float) -> Volume:
