@@ -77,6 +77,9 @@ TABLES = {
     "options-blocks": Table(
         "Nodules: encoders", "dice-ce", "compare-options", "blocks", "runs/compare-options"
     ),
+    "pretraining-3d": Table(
+        "Lesions: pre-training in 3D", "none-3d", "compare-3d", "longer", "runs/compare-3d"
+    ),
     "blocks-3d": Table(
         "Lesions: 3D blocks", "none-3d", "compare-3d", "blocks", "runs/compare-3d"
     ),
