@@ -1,4 +1,4 @@
-"""How large the body in a CT is, and a child's as large as the model knows bodies."""
+"""How large the body in a CT is; a child's is shown to the network as large as it knows bodies."""
 
 from __future__ import annotations
 

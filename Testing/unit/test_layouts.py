@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,20 @@ def test_dicom_slices_beside_other_folders_deep_down_and_at_the_top(tmp_path: Pa
     one = tmp_path / "P1" / "study"
     assert [scan.image for scan in find_sources(one).scans] == [one, one / "SR"]
     assert find_sources(one).scans[0].patient == "study"
+
+
+def test_a_file_that_cannot_be_opened_does_not_end_the_search(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nrrd", tmp_path / "B" / "1", tmp_path / "B" / "more" / "b.nrrd")
+    real = Path.open
+
+    def refusing(path: Path, *more: Any, **options: Any) -> Any:
+        if path.name == "1":
+            raise PermissionError(13, "Permission denied")
+        return real(path, *more, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", refusing)
+        assert {scan.id for scan in find_sources(tmp_path).scans} == {"a", "B", "B-b"}
 
 
 def test_nnunet_raw_and_the_decathlon(tmp_path: Path) -> None:

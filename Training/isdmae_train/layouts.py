@@ -217,9 +217,15 @@ def _holds_slices(folder: Path, *, alone: bool) -> bool:
 
 
 def _is_dicom(path: Path) -> bool:
-    """Tell whether a file begins as DICOM, Part 10, section 7.1 says."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    """Tell whether a file begins as DICOM, Part 10, section 7.1 says.
+
+    So does one that cannot be read, so that it is named with the folder when that is.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return True
 
 
 def _files(folder: Path) -> list[Path]:
