@@ -68,16 +68,22 @@ def save_checkpoint(
         "scaler": dict(scaler or {}),
         "sha256": digest(tensors),
     }
+    gone = InputError(
+        "no-folder",
+        f"The folder {folder.parent} is gone.",
+        "Check that the disk or network share is there; the same command goes on.",
+    )
     if not folder.parent.is_dir():  # to make it anew might fill the place where a share was
-        raise InputError(
-            "no-folder",
-            f"The folder {folder.parent} is gone.",
-            "Check that the disk or network share is there; the same command goes on.",
-        )
+        raise gone
     folder.mkdir(exist_ok=True)
     path = folder / f"step-{step:08d}.safetensors"
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_bytes(save(tensors, {"state": json.dumps(metadata)}))
+    try:
+        with atomic_path(path, overwrite=True) as temporary:
+            temporary.write_bytes(save(tensors, {"state": json.dumps(metadata)}))
+    except InputError as error:
+        if error.code == gone.code:  # it went in this very moment
+            raise gone from error
+        raise
     _keep_two(folder, path)
     return path
 
