@@ -91,6 +91,12 @@ class BundleInfo:
     search_within: str = ""
     """Of a model of points, for a search for candidates: what the model of this name finds is
     searched, and nothing is cut by it."""
+    lung_model: str = ""
+    """2D, pictures and CTs as pictures: the model that finds the lungs. The box round them, not the
+    whole slice, then decides at what size the slice is seen; see ``lung_extent``."""
+    lung_extent: float = 0.85
+    """Share of the picture size that the longer side of that box is to have, within the limits of
+    `isdmae.lung_extent.scale_for`."""
     smallest_body_cm2: float = 0.0
     """2D, whole scans: a CT's body of a smaller area (axial) is seen as if it were as large."""
     training_sets: tuple[TrainingSet, ...]
@@ -111,8 +117,7 @@ class BundleInfo:
             raise ValueError("name, title or description holds control characters")
         if self.network.in_channels != self.preprocess.channel_count(self.network.spatial_dims):
             raise ValueError("the network's input channels differ from the preprocessing's")
-        if self.within == self.name:
-            raise ValueError("a model cannot lie within itself")
+        self._check_first()
         if not self.views or len(set(self.views)) != len(self.views):
             raise ValueError(f"views are one or more different ones, not {self.views}")
         if self.search_within and self.crop_edge is None:
@@ -123,6 +128,23 @@ class BundleInfo:
             raise ValueError(f"a body of {self.smallest_body_cm2} cm² is not plausible")
         if self.network.spatial_dims == 3:
             check_cubes(self.preprocess, self.network.stride)
+
+    @property
+    def looks_first(self) -> str:
+        """The model whose result this one needs first, empty where there is none."""
+        return self.within or self.lung_model
+
+    def _check_first(self) -> None:
+        if self.name in (self.within, self.lung_model):
+            raise ValueError("a model cannot look at its own result first")
+        if not 0.2 <= self.lung_extent <= 2.0:
+            raise ValueError(f"lungs of {self.lung_extent} of the picture size are not plausible")
+        if not self.lung_model:
+            return
+        if self.within not in ("", self.lung_model):
+            raise ValueError("the size of the lungs comes from the model that this one lies within")
+        if self.network.spatial_dims == 3 or self.crop_edge is not None:
+            raise ValueError("only a 2D model of whole slices looks at the size of the lungs")
 
     def _check_points(self, crop_edge: int) -> None:
         if not 16 <= crop_edge <= 1024:

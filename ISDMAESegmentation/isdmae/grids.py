@@ -53,8 +53,12 @@ class SliceGrid:
     padded: tuple[int, int]
 
     @classmethod
-    def of(cls, volume: Volume, config: PreprocessConfig, multiple: int) -> SliceGrid:
+    def of(
+        cls, volume: Volume, config: PreprocessConfig, multiple: int, *, scale: float = 1.0
+    ) -> SliceGrid:
         """Plan for a volume in LPS order (see ``isdmae.volume.to_lps_order``).
+
+        ``scale`` enlarges pictures, and CTs as pictures (see `isdmae.lung_extent`).
 
         Raises
         ------
@@ -68,7 +72,7 @@ class SliceGrid:
         else:
             if config.middle is not None:
                 seen = (min(config.middle, source[0]), min(config.middle, source[1]))
-            factors = [config.picture_size / (config.middle or max(source))] * 2
+            factors = [scale * config.picture_size / (config.middle or max(source))] * 2
         height, width = (
             max(1, round(length * factor)) for length, factor in zip(seen, factors, strict=True)
         )

@@ -20,6 +20,7 @@ from .errors import Cancelled, InputError
 from .findings import result_notices, shares_of
 from .grids import SliceGrid
 from .labels import LARGE_AIRWAYS, Label, numbered
+from .lung_extent import scales_for
 from .parts import bounding_box
 from .points import Point, longest_diameter_mm
 from .pointwise import coarse_notices, label_points, search_points
@@ -144,16 +145,16 @@ class Predictor:
         self.network = LoadedNetwork(self.bundle, device, precision, mirror=mirror)
         self._asked = (device, precision)
         self._searched: Predictor | None = None
-        within = self.bundle.info.within
-        self._around = Predictor(within, device=device, precision=precision) if within else None
+        first = self.bundle.info.looks_first
+        self._around = Predictor(first, device=device, precision=precision) if first else None
         if self._around is not None:
             other = self._around.bundle.info
-            if other.within or other.crop_edge is not None:
-                why = "lies within a third" if other.within else "needs points"
+            if other.looks_first or other.crop_edge is not None:
+                why = "needs a third first" if other.looks_first else "needs points"
                 raise InputError(
                     "bad-bundle",
-                    f"The model '{within}', within which this one looks, {why}.",
-                    "Export the model again, within one that stands by itself.",
+                    f"The model '{first}', which this one needs first, {why}.",
+                    "Export the model again, with one that stands by itself.",
                 )
 
     @property
@@ -316,20 +317,20 @@ class Predictor:
         """Return what the network finds in an LPS-ordered volume, as it comes."""
         if request.search:
             return self._search(turned, request.region, watcher)
-        surroundings: Array | None = None
+        around: Array | None = None
         part = watcher
-        if self._around is not None and turned.is_hu:
-            surroundings = self._around.surroundings(
-                turned, span, request.limits, watcher.part(0.0, 0.5)
-            )
+        if self._around is not None and (turned.is_hu or self.bundle.info.lung_model):
+            around = self._around.surroundings(turned, span, request.limits, watcher.part(0.0, 0.5))
             part = watcher.part(0.5, 0.5)
+        surroundings = around if turned.is_hu and self.bundle.info.within else None
         notices: list[Notice] = []
         if request.points and self.bundle.info.crop_edge is not None:
             edge = self.bundle.info.crop_edge
             labels, odd = label_points(turned, request.points, edge, self.network, part)
             notices = [*coarse_notices(turned), *odd.values()]
         else:
-            labels = self._label(turned, span, request.limits, views, part, surroundings)
+            scales = None if around is None else self._scales(around)
+            labels = self._label(turned, span, request.limits, views, part, surroundings, scales)
         if surroundings is not None:
             labels[surroundings == 0] = 0
         return _Found(labels, surroundings, request.points, notices)
@@ -377,6 +378,7 @@ class Predictor:
         views: tuple[View, ...],
         watcher: Watcher,
         inside: Array | None = None,
+        scales: Sequence[float] | None = None,
     ) -> Array:
         if self.network.dims == 3:
             return label_cubes(turned, region, self.network, watcher, overlap=self.overlap)
@@ -384,10 +386,27 @@ class Predictor:
         turned = enlarged(turned, self._size_factor(turned))
         if views == ("axial",):
             config = self.bundle.info.preprocess
-            grid = SliceGrid.of(turned, config, self.bundle.info.network.stride)
+            largest = max(scales) if scales else 1.0
+            grid = SliceGrid.of(turned, config, self.bundle.info.network.stride, scale=largest)
             self.network.log_plan(span.stop - span.start, grid.padded, turned.array.size)
-            return label_slices(turned, span, self.network, watcher, step=step, inside=inside)
+            return label_slices(
+                turned, span, self.network, watcher, step=step, inside=inside, scales=scales
+            )
         return label_views(turned, views, self.network, watcher)
+
+    def slice_scales(self, turned: Volume) -> Sequence[float] | None:
+        """Return how many times larger the network sees each slice of a volume in LPS order.
+
+        None for models that do not look at the size of the lungs.
+        """
+        if self._around is None or not self.bundle.info.lung_model:
+            return None
+        whole = slice(0, len(turned.array))
+        return self._scales(self._around.surroundings(turned, whole, None, Watcher()))
+
+    def _scales(self, around: Array) -> Sequence[float] | None:
+        info = self.bundle.info
+        return scales_for(around, info.lung_extent) if info.lung_model else None
 
     def _size_factor(self, turned: Volume) -> float:
         """Return how many times larger than it is the network sees a CT in LPS order."""
@@ -398,7 +417,7 @@ class Predictor:
     def surroundings(
         self, turned: Volume, span: slice, region: Region | None, watcher: Watcher
     ) -> Array:
-        """Return this model's cleaned labels of an LPS-ordered CT: uint8 (k, j, i)."""
+        """Return this model's cleaned labels of an LPS-ordered volume: uint8 (k, j, i)."""
         views, _ = usable_views(turned, self.bundle.info.preprocess, self.views)
         labels = self._label(turned, span, region, views, watcher)
         self._clean(labels, turned, span)

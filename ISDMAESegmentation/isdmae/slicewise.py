@@ -25,6 +25,7 @@ def label_slices(
     *,
     step: int = 1,
     inside: Array | None = None,
+    scales: Sequence[float] | None = None,
 ) -> Array:
     """Label the axial slices ``span`` of a volume in LPS order: uint8 (K, H, W), 0 elsewhere.
 
@@ -37,12 +38,18 @@ def label_slices(
         of them that show nothing.
     inside : numpy.ndarray, optional
         uint8 (K, H, W): only slices that show it are computed.
+    scales : sequence of float, optional
+        How many times larger each of the K slices is to be seen; only those of one scale are
+        computed together.
     """
-    grid = SliceGrid.of(turned, network.info.preprocess, network.info.network.stride)
     labels = np.zeros(turned.shape, dtype=np.uint8)
     slices = list(range(span.start, span.stop))
     if inside is not None:
         slices = [k for k in slices if inside[k].any()]
+    if scales is not None:
+        _label_scaled(turned, slices, scales, network, watcher, labels)
+        return labels
+    grid = SliceGrid.of(turned, network.info.preprocess, network.info.network.stride)
     if step == 1 or len(slices) < 2 * step:
         _label(turned, slices, grid, network, watcher, labels)
         return labels
@@ -54,6 +61,25 @@ def label_slices(
     rest = sorted(near.difference(first))
     _label(turned, rest, grid, network, watcher.part(share, 1 - share), labels)
     return labels
+
+
+def _label_scaled(
+    turned: Volume,
+    slices: Sequence[int],
+    scales: Sequence[float],
+    network: LoadedNetwork,
+    watcher: Watcher,
+    labels: Array,
+) -> None:
+    """Write the labels of some slices, each seen at its own scale."""
+    config, stride = network.info.preprocess, network.info.network.stride
+    done = 0
+    for scale in sorted({scales[k] for k in slices}):
+        some = [k for k in slices if scales[k] == scale]
+        part = watcher.part(done / len(slices), len(some) / len(slices))
+        grid = SliceGrid.of(turned, config, stride, scale=scale)
+        _label(turned, some, grid, network, part, labels)
+        done += len(some)
 
 
 def _label(

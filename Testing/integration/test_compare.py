@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import signal
@@ -335,6 +336,24 @@ def test_a_finished_comparison_does_nothing_again_and_refuses_another_configurat
     with pytest.raises(pytest.fail.Exception, match="it was done"):
         cli.main(["compare", str(path)])
     assert "is damaged; the part is done again" in caplog.text
+
+
+def test_another_way_of_scoring_scores_anew_and_trains_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    assert cli.main(["compare", str(recipe(data, out, recipes={"none": {}}))]) == 0
+    before = tables(out)
+    monkeypatch.setattr(loop.Descent, "step", lambda *_: pytest.fail("it was trained"))
+    changed = {"recipes": {"none": {}}, "tolerance_mm": 30.0}
+    caplog.set_level("INFO", "isdmae_train")
+    assert cli.main(["compare", str(recipe(data, out, **changed))]) == 0
+    assert "what is trained is kept, and scored anew" in caplog.text
+    surface = [
+        [float(row["nsd_mean"] or 0) for row in csv.DictReader(one["csv"].splitlines())]
+        for one in (before, tables(out))
+    ]
+    assert surface[0] < surface[1]
 
 
 def test_from_scratch_with_the_steps_of_both_trainings_is_a_baseline(

@@ -16,7 +16,6 @@ import SimpleITK as sitk
 import torch
 
 from isdmae.bundle import Bundle, write_bundle
-from isdmae.compute import LoadedNetwork
 from isdmae.errors import Cancelled, InputError
 from isdmae.inference import Predictor
 from isdmae.io import read, to_sitk, write_image_atomic, write_labelmap
@@ -306,8 +305,8 @@ def test_calibration_judges_what_segments(pictures: Path, tmp_path: Path) -> Non
     weights = Segmenter(network, classes=2).state_dict()
     images = [read(str(pictures / f"a1-{k}.png")).volume for k in range(3)]
     stack = Volume(array=np.concatenate([one.array for one in images]), is_hu=False)
-    plain = LoadedNetwork(
-        write_bundle(tmp_path / "plain", info, weights), "cpu", "float32", mirror=False
+    plain = Predictor(
+        write_bundle(tmp_path / "plain", info, weights).folder, device="cpu", precision="float32"
     )
     odds = np.log([chances[1] / chances[0] for chances, _ in slice_chances(stack, plain, {})])
     # Of random weights the chances are much the same everywhere.

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from isdmae.bundle import Bundle
-from isdmae.compute import LoadedNetwork
 from isdmae.errors import InputError
+from isdmae.inference import Predictor
 from isdmae.volume import Volume
 from isdmae_train.author_score import THRESHOLDS, AuthorScore, _best, counts_at_thresholds
 
@@ -35,7 +35,7 @@ def test_pooling_and_the_best_threshold_raise_the_number() -> None:
 
 
 def test_a_model_counts_only_slices_that_hold_the_structure(tiny_bundle: Bundle) -> None:
-    score = AuthorScore(LoadedNetwork(tiny_bundle, "cpu", "float32", mirror=False))
+    score = AuthorScore(Predictor(tiny_bundle.folder, device="cpu", precision="float32"))
     picture = Volume(
         array=np.random.default_rng(0).integers(0, 255, (1, 40, 40)).astype(np.uint8), is_hu=False
     )
@@ -48,6 +48,6 @@ def test_a_model_counts_only_slices_that_hold_the_structure(tiny_bundle: Bundle)
 
 
 def test_a_3d_model_is_refused() -> None:
-    network = type("N", (), {"dims": 3})
+    predictor = type("P", (), {"network": type("N", (), {"dims": 3})})
     with pytest.raises(InputError, match="for 2D models"):
-        AuthorScore(network)  # type: ignore[arg-type]
+        AuthorScore(predictor)  # type: ignore[arg-type]

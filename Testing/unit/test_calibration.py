@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from isdmae.bundle import Bundle
-from isdmae.compute import LoadedNetwork
+from isdmae.inference import Predictor
 from isdmae.volume import Volume
 from isdmae_train.calibration import BINS, Calibration, count_bins, curve_of, slice_chances
 
@@ -37,14 +37,14 @@ def test_chances_that_boast_have_one_and_the_interval_holds_it() -> None:
 
 
 def test_of_an_image_every_pixel_is_counted_once(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    network = LoadedNetwork(tiny_bundle, "cpu", "float32", mirror=False)
+    predictor = Predictor(tiny_bundle.folder, device="cpu", precision="float32")
     random = np.random.default_rng(1)
     picture = Volume(array=random.integers(0, 255, (1, 40, 50), np.uint8), is_hu=False)
     truth = {"left lung": random.random((1, 40, 50)) > 0.5}
-    ((chances, masks),) = slice_chances(picture, network, truth)
+    ((chances, masks),) = slice_chances(picture, predictor, truth)
     assert chances.sum(axis=0) == pytest.approx(np.ones((40, 50)), abs=1e-5)
     assert np.array_equal(masks["left lung"], truth["left lung"][0])
-    calibration = Calibration(network)
+    calibration = Calibration(predictor)
     calibration.add("a", picture, truth, {"left lung": [1]})
     facts = calibration.write(tmp_path, seed=0)["left lung"]
     assert sum(facts["pixels"]) == 40 * 50

@@ -18,8 +18,8 @@ import SimpleITK as sitk
 import torch
 
 from isdmae.bundle import Bundle, write_bundle
-from isdmae.compute import LoadedNetwork
 from isdmae.grids import SliceGrid
+from isdmae.inference import Predictor
 from isdmae.io import read
 from isdmae.labels import make_label
 from isdmae.masking import equal_bins, intensity_mask, spatial_mask
@@ -221,15 +221,15 @@ def scores_of(model: Bundle, *cases: Case) -> list[Score]:
 def test_defect_10_the_rule_is_fixed_whatever_the_truth(tmp_path: Path) -> None:
     """Theirs took the best of 113 thresholds on the very images that it reported."""
     model = lesion_model(tmp_path)
-    network = LoadedNetwork(model, "cpu", "float32", mirror=False)
+    predictor = Predictor(model.folder, device="cpu", precision="float32")
     case = picture_case(tmp_path, np.ones((48, 48), bool))
     picture = read(case.paths[0]).volume
-    ((chances, _),) = slice_chances(picture, network, {})
+    ((chances, _),) = slice_chances(picture, predictor, {})
     lesion = chances[1] > np.quantile(chances[1], 0.7)
     (score,) = scores_of(model, replace(case, truth=lambda: {"lesion": lesion[None]}))
     fixed = score_masks(chances.argmax(axis=0) == 1, lesion, spacing=(1.0, 1.0))
     assert score.dice == pytest.approx(fixed.dice)
-    theirs = AuthorScore(network)
+    theirs = AuthorScore(predictor)
     theirs.add(picture, {"lesion": lesion[None]}, {"lesion": [1]})
     assert theirs.result(0)["lesion"]["dice"] > 0.9
     assert score.dice < 0.6
@@ -257,7 +257,7 @@ def test_defect_10_slices_without_a_lesion_are_counted(tmp_path: Path) -> None:
     cases = [picture_case(tmp_path, np.full((32, 32), sick)) for sick in (True, False)]
     (patient,) = by_patient(scores_of(model, *cases))
     assert (patient.images, patient.dice, patient.invented) == (2, 0.5, 1)
-    theirs = AuthorScore(LoadedNetwork(model, "cpu", "float32", mirror=False))
+    theirs = AuthorScore(Predictor(model.folder, device="cpu", precision="float32"))
     for case in cases:
         theirs.add(read(case.paths[0]).volume, case.truth(), {"lesion": [1]})
     assert theirs.result(0)["lesion"] == {"dice": 1.0, "threshold": 1 / 114, "slices": 1}

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from isdmae.compute import LoadedNetwork
 from isdmae.errors import InputError
+from isdmae.inference import Predictor
 from isdmae.volume import Volume
 
 from .calibration import slice_chances
@@ -34,7 +34,7 @@ class AuthorScore:
 
     Parameters
     ----------
-    network : LoadedNetwork
+    predictor : Predictor
         Of a 2D model that sees single slices.
 
     Raises
@@ -43,14 +43,15 @@ class AuthorScore:
         ``not-2d`` for another model.
     """
 
-    def __init__(self, network: LoadedNetwork) -> None:
+    def __init__(self, predictor: Predictor) -> None:
+        network = predictor.network
         if network.dims != 2 or network.info.preprocess.neighbours:
             raise InputError(
                 "not-2d",
                 "The authors' way of scoring is for 2D models that see single slices.",
                 "Leave --author-compatible out.",
             )
-        self._network = network
+        self._predictor = predictor
         self._slices: dict[str, list[Counts]] = defaultdict(list)
 
     def add(
@@ -67,7 +68,7 @@ class AuthorScore:
         classes : mapping of str to list of int
             The model's classes whose probabilities add up to that of the structure.
         """
-        for chances, masks in slice_chances(image, self._network, truth):
+        for chances, masks in slice_chances(image, self._predictor, truth):
             for name, mask in masks.items():
                 if mask.any():
                     chance = chances[classes[name]].sum(axis=0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ import numpy.typing as npt
 import SimpleITK as sitk
 import torch
 
-from isdmae.compute import LoadedNetwork
 from isdmae.errors import InputError
 from isdmae.grids import SliceGrid
+from isdmae.inference import Predictor
 from isdmae.io import write_image_atomic
 from isdmae.slicewise import slice_images
 from isdmae.volume import Volume, to_lps_order
@@ -39,7 +39,7 @@ Chances = npt.NDArray[np.float32]
 
 @torch.inference_mode()
 def slice_chances(
-    image: Volume, network: LoadedNetwork, truth: Mapping[str, Mask], batch: int = 8
+    image: Volume, predictor: Predictor, truth: Mapping[str, Mask], batch: int = 8
 ) -> Iterator[tuple[Chances, dict[str, Mask]]]:
     """Yield each axial slice's probabilities (C, H, W) and truth (H, W), in LPS order.
 
@@ -47,7 +47,7 @@ def slice_chances(
     ----------
     image : Volume
         A CT, or pictures.
-    network : LoadedNetwork
+    predictor : Predictor
         Of a 2D model.
     truth : mapping of str to numpy.ndarray
         bool (K, H, W) on the image's grid, for each structure.
@@ -57,17 +57,23 @@ def slice_chances(
     InputError
         ``not-2d`` for a 3D model.
     """
+    network = predictor.network
     if network.dims != 2:
         raise InputError("not-2d", "This is known of 2D models alone.", "Leave the option out.")
     turned, order = to_lps_order(image)
-    grid = SliceGrid.of(turned, network.info.preprocess, network.info.network.stride)
     is_hu = turned.is_hu and not network.info.preprocess.ct_as_picture
     masks = {name: order.apply(mask) for name, mask in truth.items()}
-    for start in range(0, len(turned.array), batch):
-        here = range(start, min(start + batch, len(turned.array)))
-        scores = network.probabilities(slice_images(turned, grid, here, network), is_hu=is_hu)
-        for k, chances in zip(here, grid.back(scores).cpu().numpy(), strict=True):
-            yield chances, {name: mask[k] for name, mask in masks.items()}
+    scales = predictor.slice_scales(turned) or [1.0] * len(turned.array)
+    for scale, alike in groupby(range(len(scales)), scales.__getitem__):
+        slices = list(alike)
+        grid = SliceGrid.of(
+            turned, network.info.preprocess, network.info.network.stride, scale=scale
+        )
+        for start in range(0, len(slices), batch):
+            here = slices[start : start + batch]
+            scores = network.probabilities(slice_images(turned, grid, here, network), is_hu=is_hu)
+            for k, chances in zip(here, grid.back(scores).cpu().numpy(), strict=True):
+                yield chances, {name: mask[k] for name, mask in masks.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +95,11 @@ class Curve:
 class Calibration:
     """Collects slices patient by patient, then says the curve of each structure.
 
-    ``network`` may be another one for other patients: the folds of a comparison make one curve.
+    ``predictor`` may be another one for other patients: the folds of a comparison make one curve.
     """
 
-    def __init__(self, network: LoadedNetwork) -> None:
-        self.network = network
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
         self._counts: dict[str, dict[str, Counts]] = defaultdict(dict)
 
     def add(
@@ -104,7 +110,7 @@ class Calibration:
         classes: Mapping[str, list[int]],
     ) -> None:
         """Count the pixels of an image; arguments as in `author_score.AuthorScore.add`."""
-        for chances, masks in slice_chances(image, self.network, truth):
+        for chances, masks in slice_chances(image, self.predictor, truth):
             for name, mask in masks.items():
                 chance = chances[classes[name]].sum(axis=0)
                 mine = self._counts[name].setdefault(patient, np.zeros((BINS, 3)))

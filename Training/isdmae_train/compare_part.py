@@ -38,6 +38,8 @@ from .score_table import read_patients
 log = logging.getLogger(__name__)
 
 RECORD = "done.json"
+SCORING = ("postprocess", "tolerance_mm", "lung_model")
+"""Facts of the scores alone: where one differs, a part is scored anew and not trained."""
 
 
 def do_part(part: Part, config: CompareConfig, manifest_sha256: str, stop: Stop) -> None:
@@ -84,7 +86,9 @@ def known_result(part: Part, config: CompareConfig, manifest_sha256: str) -> Par
 
 
 def _record_of(part: Part, config: CompareConfig, manifest_sha256: str) -> dict[str, Any] | None:
-    defaults = {**to_plain(FinetuneConfig()), "pretrain": essence(PretrainConfig())}
+    defaults = {
+        **to_plain(FinetuneConfig()), "pretrain": essence(PretrainConfig()), "lung_model": "",
+    }  # fmt: skip
     return _read_record(part.finetune.out.parent, _facts(part, config, manifest_sha256), defaults)
 
 
@@ -94,6 +98,7 @@ def _facts(part: Part, config: CompareConfig, manifest_sha256: str) -> dict[str,
         "pretrain": None if part.pretrain is None else essence(part.pretrain),
         "postprocess": to_plain(config.postprocess),
         "tolerance_mm": config.tolerance_mm,
+        "lung_model": config.lung_model,
         "manifest_sha256": manifest_sha256,
     }
 
@@ -115,7 +120,9 @@ def _read_record(
         return None
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        different = differences(record["facts"], facts, defaults)
+        before, now, unsaid = map(_training, (record["facts"], facts, defaults))
+        different = differences(before, now, unsaid)
+        rescored = differences(record["facts"], facts, defaults)
     except (OSError, ValueError, KeyError, AttributeError):
         log.warning("%s is damaged; the part is done again", path)
         return None
@@ -125,13 +132,19 @@ def _read_record(
             f"{folder} was made with another configuration: {'; '.join(different)}.",
             "Choose another output folder, or remove that one.",
         )
-    return record
+    return None if rescored else record
+
+
+def _training(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in SCORING}
 
 
 def _do(part: Part, config: CompareConfig, manifest_sha256: str, stop: Stop) -> None:
     """Pre-train unless that is done, fine-tune, export, evaluate; then write the record."""
     folder, begun = part.finetune.out.parent, time.monotonic()
     diverged = ""
+    if (folder / RECORD).is_file():
+        log.info("%s: what is trained is kept, and scored anew", folder)
     try:
         if part.pretrain is not None:
             _pretrain_once(part.pretrain)
@@ -201,6 +214,7 @@ def make_card(part: Part, config: CompareConfig) -> dict[str, Any]:
         "non_commercial": True,
         "training_sets": [],
         "postprocess": to_plain(config.postprocess),
+        "lung_model": config.lung_model,
     }
 
 

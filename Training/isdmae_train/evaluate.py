@@ -131,9 +131,9 @@ class Evaluator:
         if config.author_compatible or config.calibration:
             _refuse_views(self.predictor, cases)
         if config.author_compatible:
-            self.author = AuthorScore(self.predictor.network)
+            self.author = AuthorScore(self.predictor)
         if config.calibration:
-            self.calibration = Calibration(self.predictor.network)
+            self.calibration = Calibration(self.predictor)
 
     def score(self, case: Case, stop: Stop | None = None) -> list[Score]:
         """Segment one case and score every structure that its truth knows."""

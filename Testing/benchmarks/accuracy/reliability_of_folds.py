@@ -34,7 +34,7 @@ def collect(parts: list[Path], manifest: Path) -> Calibration:
         evaluator = Evaluator(config, cases)
         if together is None:
             together = evaluator.calibration
-        together.network = evaluator.predictor.network
+        together.predictor = evaluator.predictor
         evaluator.calibration = together
         for case in cases:
             evaluator.score(case)

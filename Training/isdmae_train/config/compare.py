@@ -98,6 +98,8 @@ class CompareConfig:
         smallest_ml=0.0, smallest_share=0.0, fill_holes=False
     )
     """Of every model; nothing by default, so that the network alone is compared."""
+    lung_model: str = ""
+    """Of every model, as in `isdmae.bundle.BundleInfo`: it decides at what size lungs are seen."""
     tolerance_mm: float = 2.0
     """As in `EvaluateConfig`."""
     worst: int = 2
