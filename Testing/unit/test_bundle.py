@@ -196,7 +196,7 @@ def test_weights_that_are_not_finite_are_refused(tiny_bundle: Bundle) -> None:
         ({"title": "lungs \x1b[2J"}, "control characters"),
         ({"format_version": True}, "is none of 1"),
         ({"postprocess": {"smallest_ml": float("nan")}}, "finite number"),
-        ({"within": "tiny"}, "cannot lie within itself"),
+        ({"within": "tiny"}, "its own result first"),
         ({"views": []}, "one or more different ones"),
         ({"views": ["axial", "axial"]}, "one or more different ones"),
         ({"smallest_body_cm2": -1.0}, "a body of -1.0 cm² is not plausible"),
