@@ -472,12 +472,12 @@ def test_what_is_full_of_air_is_no_lesion(
 def test_a_model_within_itself_or_within_a_bound_one_is_refused(
     tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match="within itself"):
+    with pytest.raises(InputError, match="its own result first"):
         bundle_within(tmp_path / "a", "a")
     bundle_within(tmp_path / "b", tiny_bundle.folder.name)
     chain = bundle_within(tmp_path / "c", "b")
     monkeypatch.setenv("ISDMAE_MODELS", f"{tmp_path}:{tiny_bundle.folder.parent}")
-    with pytest.raises(InputError, match="lies within a third"):
+    with pytest.raises(InputError, match="needs a third first"):
         Predictor(chain.folder, device="cpu")
 
 
