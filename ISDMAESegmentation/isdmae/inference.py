@@ -406,7 +406,8 @@ class Predictor:
 
     def _scales(self, around: Array) -> Sequence[float] | None:
         info = self.bundle.info
-        return scales_for(around, info.lung_extent) if info.lung_model else None
+        size = info.preprocess.picture_size
+        return scales_for(around, info.lung_extent, size) if info.lung_model else None
 
     def _size_factor(self, turned: Volume) -> float:
         """Return how many times larger than it is the network sees a CT in LPS order."""

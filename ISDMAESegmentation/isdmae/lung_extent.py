@@ -16,6 +16,8 @@ USUAL = 0.65
 LEAST_PIXELS = 50
 SMALLEST, LARGEST = 0.65, 1.5
 """Scales that a slice is changed by, at most: the tips of the lungs stay small."""
+MOST_ENLARGED = 2.0
+"""Pixels of a slice that has few are not enlarged more than so, unless by the smallest scale."""
 STEPS = 16
 """A scale is a multiple of one part in so many, so that slices share a grid."""
 
@@ -53,6 +55,15 @@ def scale_for(extent: float, wanted: float) -> float:
     return min(LARGEST, max(SMALLEST, round(STEPS * wanted / extent) / STEPS))
 
 
-def scales_for(lungs: Array, wanted: float) -> Sequence[float]:
-    """Return `scale_for` of each slice of ``lungs`` (K, H, W)."""
-    return [scale_for(extent, wanted) for extent in lung_extents(lungs)]
+def scales_for(lungs: Array, wanted: float, size: int) -> Sequence[float]:
+    """Return `scale_for` of each slice of ``lungs`` (K, H, W), seen with ``size`` pixels at 1.
+
+    Examples
+    --------
+    >>> scales_for(np.zeros((2, 256, 200)), 0.85, size=256)
+    [1.3125, 1.3125]
+    >>> scales_for(np.zeros((1, 99, 112)), 0.85, size=256)
+    [0.875]
+    """
+    most = int(STEPS * MOST_ENLARGED * max(lungs.shape[1:]) / size) / STEPS
+    return [max(SMALLEST, min(most, scale_for(one, wanted))) for one in lung_extents(lungs)]

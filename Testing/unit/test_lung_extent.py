@@ -68,7 +68,15 @@ def test_extents_are_those_of_the_box_round_both_lungs() -> None:
     lungs[1, 5:45, 10:30] = 1
     lungs[2, :7, :7] = 1  # 49 pixels: none to speak of
     assert lung_extents(lungs) == (0.6, 0.4, USUAL)
-    assert scales_for(lungs, 0.6) == [1.0, 1.5, scale_for(USUAL, 0.6)]
+    assert scales_for(lungs, 0.6, size=100) == [1.0, 1.5, scale_for(USUAL, 0.6)]
+
+
+def test_a_slice_of_few_pixels_is_not_blown_up() -> None:
+    lungs = np.zeros((1, 50, 64), np.uint8)
+    lungs[0, 10:40, 5:25] = 1
+    assert scales_for(lungs, 0.85, size=64) == [LARGEST]
+    assert scales_for(lungs, 0.85, size=128) == [1.0]
+    assert scales_for(lungs, 0.85, size=512) == [SMALLEST]
 
 
 @pytest.mark.parametrize("extent", [0.01, 0.3, 0.55, 0.8, 1.0])
@@ -117,7 +125,9 @@ def test_a_region_of_a_ct_has_the_labels_of_the_whole(
     bundle = model(tmp_path, postprocess={"smallest_share": 0.0, "fill_holes": False})
     predictor = Predictor(bundle.folder, device="cpu", precision="float32")
     assert predictor.slice_scales(ct) == scales_for(
-        Predictor("lungs", device="cpu", precision="float32").segment(ct).labelmap.array, 0.85
+        Predictor("lungs", device="cpu", precision="float32").segment(ct).labelmap.array,
+        0.85,
+        size=SIZE,
     )
     whole = predictor.segment(ct).labelmap.array
     assert len(set(seen)) > 1

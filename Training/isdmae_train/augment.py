@@ -192,9 +192,24 @@ def warp(
     affine = np.hstack([matrix, (target - matrix @ centre)[:, None]])
     frame = (size, size)
     warped = cv2.warpAffine(image, affine, frame, flags=cv2.INTER_LINEAR, borderValue=fill)
-    moved = cv2.warpAffine(labels, affine, frame, flags=cv2.INTER_NEAREST, borderValue=0)
-    moved = moved.astype(np.uint8)
+    moved = _warp_labels(labels, affine, frame, linear=config.label_edges == "linear")
     return warped.astype(np.float32), roles.mirrored[moved] if mirrored else moved
+
+
+def _warp_labels(
+    labels: Labels, affine: npt.NDArray[np.float64], frame: tuple[int, int], *, linear: bool
+) -> Labels:
+    if not linear:
+        nearest = cv2.warpAffine(labels, affine, frame, flags=cv2.INTER_NEAREST, borderValue=0)
+        return nearest.astype(np.uint8)
+    values = np.unique(np.append(labels, np.uint8(0)))
+    shares = [
+        cv2.warpAffine((labels == value).astype(np.float32), affine, frame,
+                       flags=cv2.INTER_LINEAR, borderValue=float(value == 0))
+        for value in values
+    ]  # fmt: skip
+    result: Labels = values[np.argmax(shares, axis=0)]
+    return result
 
 
 def smooth_field(shape: tuple[int, int], cells: int, random: Random) -> Image:

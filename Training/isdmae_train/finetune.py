@@ -58,7 +58,7 @@ def finetune(config: FinetuneConfig) -> Path:
         load_pretrained(network, config.start)
     memory_format = MEMORY_FORMAT[config.spatial_dims]
     network.to(device, memory_format=memory_format)
-    criterion = segmentation_loss(config.loss)
+    criterion = segmentation_loss(config.loss, smooth=config.smooth)
     teachers = Teachers(config, device, dtype)
     dataset = dataset_for(
         config.data,

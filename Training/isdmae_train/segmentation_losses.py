@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,8 @@ from torch import Tensor
 SegmentationLoss = Callable[[Tensor, Tensor], Tensor]
 
 
-def segmentation_loss(name: str) -> SegmentationLoss:
-    """Return the loss of a name.
+def segmentation_loss(name: str, *, smooth: float = 20.0) -> SegmentationLoss:
+    """Return the loss of a name, its overlap smoothed by so many voxels.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def segmentation_loss(name: str) -> SegmentationLoss:
     """
     if name not in SEGMENTATION_LOSSES:
         raise ValueError(f"Unknown loss '{name}': one of {', '.join(SEGMENTATION_LOSSES)}.")
-    return SEGMENTATION_LOSSES[name]
+    return partial(SEGMENTATION_LOSSES[name], smooth=smooth)
 
 
 @dataclass(frozen=True)
@@ -142,16 +143,18 @@ def signed_distance(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     return result
 
 
-def dice_ce_boundary_loss(logits: Tensor, labels: Tensor, *, weight: float = 0.01) -> Tensor:
+def dice_ce_boundary_loss(
+    logits: Tensor, labels: Tensor, *, weight: float = 0.01, smooth: float = 20.0
+) -> Tensor:
     """Dice and cross-entropy plus ``weight`` times the boundary loss.
 
     A boundary loss alone has a trivial minimum in an empty prediction, so Kervadec et al. add it
     to a loss of overlap, at first with the weight 0.01.
     """
-    return dice_ce_loss(logits, labels) + weight * boundary_loss(logits, labels)
+    return dice_ce_loss(logits, labels, smooth=smooth) + weight * boundary_loss(logits, labels)
 
 
-SEGMENTATION_LOSSES: dict[str, SegmentationLoss] = {
+SEGMENTATION_LOSSES: dict[str, Callable[..., Tensor]] = {
     "dice-ce": dice_ce_loss,
     "dice-focal": dice_focal_loss,
     "tversky": tversky_loss,

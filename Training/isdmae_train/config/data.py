@@ -21,6 +21,9 @@ class AugmentConfig:
     scale: tuple[float, float] = (0.7, 1.45)
     jitter: bool = True
     """Stretch each axis a little by itself; change gain and offset, and gamma of pictures."""
+    label_edges: Literal["nearest", "linear"] = "nearest"
+    """Of turned and scaled 2D labels. Nearest moves an edge by up to half a pixel, which small
+    structures do not bear; linear takes the label with the largest share of a pixel."""
     shift: float = 0.12
     """Largest shift as a share of the image size."""
     mirror: float = 0.5

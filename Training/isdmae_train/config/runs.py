@@ -161,6 +161,8 @@ class FinetuneConfig:
     """What the network learns to find; class n is the n-th."""
     loss: Literal["dice-ce", "dice-focal", "tversky", "boundary"] = "dice-ce"
     """See `isdmae_train.segmentation_losses`."""
+    smooth: float = 20.0
+    """In voxels, of the overlap in that loss; less where the structures themselves are small."""
     coarse_steps: int = 0
     """2D: so many steps at the beginning see images and labels at half the resolution, a quarter of
     the time each."""
