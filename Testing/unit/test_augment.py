@@ -231,6 +231,23 @@ def test_a_picture_fills_the_frame_and_keeps_its_mask() -> None:
     assert image[moved == 0].mean() < 0.3
 
 
+def test_linear_edges_of_labels_are_truer_than_those_of_the_nearest() -> None:
+    """A disc stays what it is however it is turned."""
+    rows, columns = np.mgrid[:64, :64] - 31.5
+    disc = (np.hypot(rows, columns) < 9.3).astype(np.uint8)
+    disc[np.hypot(rows, columns) < 5.1] = 2
+    wrong = {}
+    for edges in ("nearest", "linear"):
+        config = replace(UNCHANGED, rotation_deg=180.0, label_edges=edges)
+        turned = [
+            augment_picture(disc.astype(np.float32), disc, 64, config, chance(seed))[1]
+            for seed in range(20)
+        ]
+        assert {value for one in turned for value in np.unique(one)} == {0, 1, 2}
+        wrong[edges] = sum(int((one != disc).sum()) for one in turned)
+    assert wrong["linear"] < 0.9 * wrong["nearest"]
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_every_picture_stays_in_its_range(seed: int) -> None:
     image = chance(seed).random((50, 40), dtype=np.float32)

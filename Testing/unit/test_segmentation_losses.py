@@ -52,6 +52,15 @@ def test_an_empty_truth_is_no_trouble(name: str) -> None:
     assert segmentation_loss(name)(logits_of(square(4, 4)), empty[:1]) > 0.1
 
 
+@pytest.mark.parametrize("name", SEGMENTATION_LOSSES)
+def test_with_less_smoothing_a_miss_of_a_few_voxels_costs_more(name: str) -> None:
+    truth = torch.zeros(1, 16, 16, dtype=torch.long)
+    truth[0, 4:6, 4:6] = 1
+    missed = logits_of(truth * 0)
+    gentle, strict = (segmentation_loss(name, smooth=one)(missed, truth) for one in (20.0, 1.0))
+    assert strict > gentle + 0.5
+
+
 def test_tversky_weighs_a_miss_higher_and_is_dice_with_equal_weights() -> None:
     truth = square(4, 4)
     small, large = truth.clone(), truth.clone()

@@ -22,7 +22,7 @@ class AugmentConfig:
     jitter: bool = True
     """Stretch each axis a little by itself; change gain and offset, and gamma of pictures."""
     label_edges: Literal["nearest", "linear"] = "nearest"
-    """Of turned and scaled 2D labels. Nearest moves an edge by up to half a pixel, which small
+    """Of turned and scaled axial slices. Nearest moves an edge by up to half a pixel, which small
     structures do not bear; linear takes the label with the largest share of a pixel."""
     shift: float = 0.12
     """Largest shift as a share of the image size."""
