@@ -70,6 +70,8 @@ class Segmentation:
     search: Search | None
     status: str
     bundle: Bundle
+    first: Bundle | None
+    """The model whose result this one needed first."""
     notices: tuple[Notice, ...]
     seconds: dict[str, float]
     device: DeviceChoice
@@ -246,7 +248,8 @@ class Predictor:
             limits = request.limits
             span = slice(0, len(turned.array)) if limits is None else limits.box(turned)[0]
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
-            notices += size_notices(self._size_factor(turned))
+            used = [self, self._around] if self._around is not None else [self]
+            notices += size_notices(max(one._size_factor(turned) for one in used))
         found = self._find(turned, span, request, views, watcher)
         with watch("clean"):
             watcher.progress("clean", 0.95)
@@ -296,6 +299,7 @@ class Predictor:
             search=found.search,
             status="done" if box or lung_ml else "empty",
             bundle=self.bundle,
+            first=self._first_of(request),
             notices=(*notices, *left_out, *of_result, *airways),
             seconds={stage: round(spent, 3) for stage, spent in watch.seconds.items()},
             device=self.device,
@@ -352,8 +356,16 @@ class Predictor:
         part = watcher.part(0.6, 0.4)
         labels, kept, notice = search_points(turned, lungs, spots, edge, self.network, part)
         search = Search(looked_at=len(spots), kept=tuple(kept))
-        notices = [*(coarse_notices(turned) if kept else []), notice]
+        notices = [
+            *size_notices(self._searched._size_factor(turned)),
+            *(coarse_notices(turned) if kept else []),
+            notice,
+        ]
         return _Found(labels, None, tuple(one.point_mm for one in kept), notices, search)
+
+    def _first_of(self, request: Request) -> Bundle | None:
+        first = self._searched if request.search else self._around
+        return None if first is None else first.bundle
 
     def _shares(self, found: _Found, structures: tuple[Label, ...]) -> dict[str, dict[str, float]]:
         if self._around is None or found.surroundings is None:

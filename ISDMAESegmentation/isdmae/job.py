@@ -295,6 +295,13 @@ def make_report(
             "licence": bundle.info.licence,
             "non_commercial": bundle.info.non_commercial,
             "sha256": bundle.info.weights.sha256,
+            "first": None
+            if result.first is None
+            else {
+                "name": result.first.info.name,
+                "version": result.first.info.version,
+                "sha256": result.first.info.weights.sha256,
+            },
         },
         "options": {
             "force": job.force,

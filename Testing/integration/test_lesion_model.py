@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,14 @@ def test_lesions_of_a_chest_that_it_never_saw(predictor: Predictor) -> None:
     shares = result.shares["lesion"]
     assert set(shares) == {"left lung", "right lung"}
     assert 0 < max(shares.values()) < 0.2
+
+
+def test_of_a_child_it_is_said_that_the_lungs_were_seen_larger(predictor: Predictor) -> None:
+    chest = make_phantom(PhantomConfig(seed=102, shape=(24, 96, 112), spacing_mm=(3.2, 3.2, 12.8)))
+    small = replace(chest.ct, spacing_mm=tuple(0.4 * edge for edge in chest.ct.spacing_mm))
+    codes = [notice.code for notice in predictor.segment(small).notices]
+    assert codes.count("small-body") == 1
+    assert "small-body" not in {notice.code for notice in predictor.segment(chest.ct).notices}
 
 
 def every_third(scan: Volume) -> Volume:

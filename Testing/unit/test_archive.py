@@ -10,6 +10,9 @@ import pytest
 
 from isdmae_train.archive import ROWS, SUFFIX, ArchiveScan, is_done, stamp, write_results
 
+ONE = {"model_sha256": "one", "model_version": "1", "trachea": False}
+TWO = {**ONE, "model_sha256": "two"}
+
 
 @pytest.fixture
 def scan(tmp_path: Path) -> ArchiveScan:
@@ -28,21 +31,25 @@ def keep(scan: ArchiveScan, out: Path, **changes: Any) -> None:
 
 def test_a_result_of_another_model_or_image_is_none(scan: ArchiveScan, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert not is_done(scan, out, "one"), "nothing is known"
+    assert not is_done(scan, out, ONE), "nothing is known"
     keep(scan, out)
-    assert is_done(scan, out, "one")
-    assert "left lung" in write_results([scan], out, "one").read_text()
-    assert not is_done(scan, out, "two")
-    assert "left lung" not in write_results([scan], out, "two").read_text(), "nor is it listed"
+    assert is_done(scan, out, ONE)
+    assert "left lung" in write_results([scan], out, ONE).read_text()
+    assert not is_done(scan, out, TWO)
+    assert "left lung" not in write_results([scan], out, TWO).read_text(), "nor is it listed"
+    assert not is_done(scan, out, {**ONE, "trachea": True})
+    keep(scan, out, model_version="0")
+    assert not is_done(scan, out, ONE), "the same weights may be used otherwise"
+    keep(scan, out)
     scan.image.write_bytes(b"another image")
-    assert not is_done(scan, out, "one")
+    assert not is_done(scan, out, ONE)
     keep(scan, out, image=None)
-    assert is_done(scan, out, "one"), "a result of an older version does not know its image"
+    assert is_done(scan, out, ONE), "a result of an older version does not know its image"
     keep(scan, out, status="failed")
-    assert not is_done(scan, out, "one")
+    assert not is_done(scan, out, ONE)
     keep(scan, out)
     (out / f"a{SUFFIX}").unlink()
-    assert not is_done(scan, out, "one")
+    assert not is_done(scan, out, ONE)
 
 
 def test_a_series_changes_with_what_is_put_into_its_folder(tmp_path: Path) -> None:

@@ -93,7 +93,9 @@ def test_a_cropped_picture_is_seen_smaller(
     whole, cropped = pictures
     predictor = Predictor(model(tmp_path).folder, device="cpu")
     for picture in pictures:
-        predictor.segment(Volume(array=picture[None], is_hu=False))
+        result = predictor.segment(Volume(array=picture[None], is_hu=False))
+        assert result.first is not None
+        assert result.first.info.name == "lungs"
     (_, wide), (_, narrow) = seen
     lungs = [wide * cropped.shape[1] / whole.shape[1], narrow]
     assert lungs[0] == pytest.approx(0.85 * SIZE, rel=0.12)  # a network's size is in steps of 16

@@ -62,20 +62,30 @@ def archive(config: ArchiveConfig) -> Path:
         Where SIGINT or SIGTERM stopped it; the same command goes on.
     """
     scans = read_archive(config.manifest)
-    weights = find_bundle(config.model).info.weights.sha256
+    made_by = how_made(config)
     (config.out / ROWS).mkdir(parents=True, exist_ok=True)
     with claimed(config.out):
-        return _archive(scans, config, weights)
+        return _archive(scans, config, made_by)
 
 
-def _archive(scans: Sequence[ArchiveScan], config: ArchiveConfig, weights: str) -> Path:
-    missing = [scan for scan in scans if not is_done(scan, config.out, weights)]
+def how_made(config: ArchiveConfig) -> Row:
+    """Return what a result says of how it was made: other results are none of this archive."""
+    info = find_bundle(config.model).info
+    return {
+        "model_sha256": info.weights.sha256,
+        "model_version": info.version,
+        "trachea": config.trachea,
+    }
+
+
+def _archive(scans: Sequence[ArchiveScan], config: ArchiveConfig, made_by: Row) -> Path:
+    missing = [scan for scan in scans if not is_done(scan, config.out, made_by)]
     log.info("%d scans, %d of them have a result", len(scans), len(scans) - len(missing))
     stop = loop.StopRequest()
     if missing:
         _run(missing, config, stop)
-    failed = [scan for scan in scans if not is_done(scan, config.out, weights)]
-    table = write_results(scans, config.out, weights)
+    failed = [scan for scan in scans if not is_done(scan, config.out, made_by)]
+    table = write_results(scans, config.out, made_by)
     if stop.asked and failed:
         raise Cancelled(
             "stopped", f"Stopped; {len(failed)} scans are left.", "The same command goes on."
@@ -132,21 +142,22 @@ def _scan(line: str, folder: Path) -> ArchiveScan:
     return ArchiveScan(id=safe, image=(folder / image).resolve())
 
 
-def is_done(scan: ArchiveScan, out: Path, weights: str) -> bool:
+def is_done(scan: ArchiveScan, out: Path, made_by: Row) -> bool:
     """Whether a scan has a result: a line that says so, and the file.
 
-    ``weights`` is the SHA-256 of the model's weights; a result of other ones, or of an image that
-    has changed since, is none.
+    A result that was made otherwise (see `how_made`), or of an image that has changed since, is
+    none.
     """
     row = _read_row(scan, out)
-    if row is None or row["status"] == "failed" or _is_stale(row, scan, weights):
+    if row is None or row["status"] == "failed" or _is_stale(row, scan, made_by):
         return False
     return (out / f"{scan.id}{SUFFIX}").is_file()
 
 
-def _is_stale(row: Row, scan: ArchiveScan, weights: str) -> bool:
-    """Whether a result is another model's or of another image; older ones do not know theirs."""
-    if row.get("model_sha256", weights) != weights:
+def _is_stale(row: Row, scan: ArchiveScan, made_by: Row) -> bool:
+    """Whether a result was made otherwise, or of another image; older ones do not know theirs."""
+    before = {**made_by, "trachea": False, **row}
+    if any(before[name] != value for name, value in made_by.items()):
         return True
     return row.get("image") not in (None, stamp(scan.image))
 
@@ -223,7 +234,7 @@ def _start_workers(ray: Any, config: ArchiveConfig, scans: int) -> list[Any]:
     count = max(1, min(room, scans))
     device = "cuda" if on_gpu else "cpu" if config.device == "auto" else config.device
     log.info("%d workers (%s)", count, device)
-    return [kind.remote(config.model, device, config.cpus, number) for number in range(count)]
+    return [kind.remote(config, device, number) for number in range(count)]
 
 
 def _give(
@@ -237,9 +248,9 @@ def _give(
 class ArchiveWorker:
     """One process that keeps the model loaded; Ray starts it anew where it dies."""
 
-    def __init__(self, model: str, device: str, cpus: int, number: int) -> None:
-        self._model, self._device = model, device
-        take_processors(number, cpus)
+    def __init__(self, config: ArchiveConfig, device: str, number: int) -> None:
+        self._config, self._device = config, device
+        take_processors(number, config.cpus)
         self._runner = Runner()
 
     def segment(self, name: str, image: str, output: str) -> Row:
@@ -248,8 +259,9 @@ class ArchiveWorker:
         job = PredictJob(
             input=Path(image),
             outputs=(Path(output),),
-            model=self._model,
+            model=self._config.model,
             device=self._device,  # type: ignore[arg-type]
+            trachea=self._config.trachea,
             overwrite=True,
         )
         scan = ArchiveScan(id=name, image=Path(image))
@@ -261,6 +273,8 @@ class ArchiveWorker:
             "scan": name,
             "status": report["status"],
             "model_sha256": report["model"]["sha256"],
+            "model_version": report["model"]["version"],
+            "trachea": job.trachea,
             "image": before,
             "seconds": round(time.monotonic() - begun, 2),
             "segments": [
@@ -279,14 +293,14 @@ def _keep(row: Row, scan: ArchiveScan, out: Path) -> None:
     write_text_atomic(out / ROWS / f"{scan.id}.json", text, overwrite=True)
 
 
-def write_results(scans: Sequence[ArchiveScan], out: Path, weights: str) -> Path:
-    """Write ``results.csv`` from the answers of a model that there are, in the manifest's order."""
+def write_results(scans: Sequence[ArchiveScan], out: Path, made_by: Row) -> Path:
+    """Write ``results.csv`` from the results that there are, in the manifest's order."""
     text = StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for scan in scans:
         row = _read_row(scan, out)
-        if row is not None and not _is_stale(row, scan, weights):
+        if row is not None and not _is_stale(row, scan, made_by):
             writer.writerows(_lines(row))
     write_text_atomic(out / RESULTS, text.getvalue(), overwrite=True)
     return out / RESULTS

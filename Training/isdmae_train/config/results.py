@@ -96,6 +96,8 @@ class ArchiveConfig:
     out: Path
     """Folder of the results, seen by all machines."""
     model: str = "lungs"
+    trachea: bool = False
+    """Add trachea and main bronchi, as `isdmae predict --trachea` does."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     cpus: int = 2
     """Processors of a worker; with GPUs a worker has one of them."""
