@@ -35,11 +35,16 @@ def is_of_other_ct(
     """Return whether ``node`` holds segments of another CT than ``ct``, which may be gone."""
     if node.GetSegmentation().GetNumberOfSegments() == 0:
         return False
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    reference = node.GetNodeReference(role)
+    reference = ct_of(node)
     if reference is None:  # of a file, or of a CT that was removed after the run
         return stored_report(node) is not None
     return reference is not ct
+
+
+def ct_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """Return the CT that a segmentation belongs to, None where it is not in the scene."""
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    return node.GetNodeReference(role)
 
 
 def check_output(

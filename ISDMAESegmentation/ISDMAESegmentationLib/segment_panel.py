@@ -20,7 +20,7 @@ from .parameter_node import ParameterNode
 from .points_row import PointsRow
 from .result_table import ResultTable
 from .run import Run, RunListener, RunRequest
-from .scene_segmentation import is_of_other_ct, stored_report
+from .scene_segmentation import ct_of, is_of_other_ct, stored_report
 from .scene_volume import surround, world_of
 from .segmentation_logic import SegmentationLogic, run_facts
 from .text import DOUBLE_CLICK_S, failure_style, stage_in_words, time_left
@@ -308,16 +308,23 @@ class SegmentPanel:
             self._ui.reportButton.setChecked(False)
             self._ui.editButton.setChecked(False)
         elif self._editor.shown and not self._editor.edits(node):
-            self._editor.show(node, self._parameters.volume)
+            self._open_editor(node)
         _fill_report_table(self._ui.reportTable, report)
         self._ui.reportTable.setVisible(report is not None and self._ui.reportButton.checked)
 
     def _on_edit(self, on: bool) -> None:
         node = self._parameters.segmentation if self._parameters else None
         if on and node is not None:
-            self._editor.show(node, self._parameters.volume)
+            self._open_editor(node)
         else:
             self._editor.hide()
+
+    def _open_editor(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        """Edit a segmentation over its own CT, which may be another one than that chosen now."""
+        own = ct_of(node)
+        if own is not None and own is not self._parameters.volume:
+            slicer.util.setSliceViewerLayers(background=own)
+        self._editor.show(node, own or self._parameters.volume)
 
     def _on_report(self, on: bool) -> None:
         self._ui.reportTable.setVisible(on)

@@ -158,6 +158,28 @@ def test_an_open_editor_follows_the_result(panel: PanelUnderTest, ct: Any) -> No
     assert panel.ui.editorArea.isHidden()
 
 
+def test_segments_are_edited_over_their_own_ct(
+    panel: PanelUnderTest, ct: Any, small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    choose_tiny(panel)
+    first = panel.segment(ct)
+    other = add_ct(small_phantom.ct, "other")
+    panel.segment(other)
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr(slicer.util, "setSliceViewerLayers", lambda **layers: shown.append(layers))
+    panel.ui.segmentationSelector.setCurrentNode(first)
+    panel.ui.editButton.setChecked(True)
+    editor = panel.panel.segment._editor._editor
+    assert editor.sourceVolumeNode() is ct
+    assert shown == [{"background": ct}]
+    panel.ui.editButton.setChecked(False)
+    slicer.mrmlScene.RemoveNode(ct)
+    panel.ui.editButton.setChecked(True)
+    assert editor.sourceVolumeNode() is other, "the CT that is chosen, for want of its own"
+
+
 def test_the_editors_own_undo_replaces_the_panels(panel: PanelUnderTest, ct: Any) -> None:
     choose_tiny(panel)
     panel.segment(ct)
