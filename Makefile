@@ -122,7 +122,7 @@ lesion: $(VENV)/train.installed
 nodule: $(VENV)/train.installed
 	$(TRAIN) prepare --recipe Training/recipes/nodule-prepare.yaml --data $(DATA)
 	$(TRAIN) compare --recipe Training/recipes/nodule-cv.yaml --budget release --data $(DATA)
-	$(TRAIN) export --run runs/nodule/cv/release/parts/none/fold0-seed0-labels100/finetune --out ISDMAESegmentation/Resources/Models/nodule \
+	$(TRAIN) export --run runs/nodule/cv/release/parts/fine/fold0-seed0-labels100/finetune --out ISDMAESegmentation/Resources/Models/nodule \
 	  --card Training/recipes/nodule-card.yaml
 
 # Each line is a command to try by itself; after it, compare runs/example with the tutorial.

@@ -49,7 +49,7 @@ TABLES = {
         "Lesions: five folds, a shorter training", "scratch", "lesion-cv", "five-folds",
         "runs/lesion/cv",
     ),
-    "nodule": Table("Nodules: unseen patients", "none", "nodule-cv", "release", "runs/nodule/cv"),
+    "nodule": Table("Nodules: unseen patients", "fine", "nodule-cv", "release", "runs/nodule/cv"),
     "nodule-seeds": Table(
         "Nodules: three seeds, a shorter training", "none", "nodule-cv",
         "teachers-own-resolution", "runs/nodule/cv",
