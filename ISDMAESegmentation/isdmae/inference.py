@@ -11,7 +11,7 @@ import torch
 
 from .airway import label_trachea
 from .body import enlarged, size_factor, size_notices
-from .bundle import Bundle, find_bundle
+from .bundle import Bundle, BundleInfo, find_bundle
 from .candidates import Candidate, find_candidates
 from .checks import Notice, check_ct
 from .compute import LoadedNetwork, Progress, Stop, Watcher, available_threads
@@ -149,15 +149,13 @@ class Predictor:
         self._searched: Predictor | None = None
         first = self.bundle.info.looks_first
         self._around = Predictor(first, device=device, precision=precision) if first else None
-        if self._around is not None:
-            other = self._around.bundle.info
-            if other.looks_first or other.crop_edge is not None:
-                why = "needs a third first" if other.looks_first else "needs points"
-                raise InputError(
-                    "bad-bundle",
-                    f"The model '{first}', which this one needs first, {why}.",
-                    "Export the model again, with one that stands by itself.",
-                )
+        why = "" if self._around is None else _unfit(self._around.bundle.info, self.bundle.info)
+        if why:
+            raise InputError(
+                "bad-bundle",
+                f"The model '{first}', which this one needs first, {why}.",
+                "Export the model again, with one that stands by itself.",
+            )
 
     @property
     def device(self) -> DeviceChoice:
@@ -462,6 +460,17 @@ class Predictor:
             removed=sum(one.removed for one in each),
             filled=sum(one.filled for one in each),
         )
+
+
+def _unfit(first: BundleInfo, info: BundleInfo) -> str:
+    """Say why a model cannot look before the one of ``info``; empty where it can."""
+    if first.looks_first:
+        return "needs a third first"
+    if first.crop_edge is not None:
+        return "needs points"
+    if info.lung_model and not set(info.takes) <= set(first.takes):
+        return f"does not take every {' and '.join(info.takes)}"
+    return ""
 
 
 def _add_trachea(ct: Volume, labels: Array, watcher: Watcher) -> list[Notice]:

@@ -159,3 +159,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Predictor("second", device="cpu")
     with pytest.raises(InputError, match="needs a third first"):
         Predictor("third", device="cpu")
+    weights = Segmenter(TINY_NETWORK, classes=3).state_dict()
+    write_bundle(tmp_path / "cts", tiny_info(name="cts", takes=["ct"]), weights)
+    write_bundle(tmp_path / "all", tiny_info(name="all", lung_model="cts"), weights)
+    with pytest.raises(InputError, match="does not take every ct and picture"):
+        Predictor("all", device="cpu")
