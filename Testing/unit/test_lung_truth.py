@@ -35,6 +35,28 @@ def test_both_lungs_are_found_on_their_sides(phantom: Phantom, truth: Volume) ->
         assert overlap > 0.95, label.name
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("thickness_mm", [2.0, 60.0])
+def test_a_thin_stack_has_the_truth_of_its_slices_in_the_whole_chest(
+    phantom: Phantom, truth: Volume, depth: int, thickness_mm: float
+) -> None:
+    slices = slice(44, 44 + depth)
+    stack = Volume(array=phantom.ct.array[slices], spacing_mm=(2.1, 2.1, thickness_mm))
+    found = lung_truth(stack)
+    assert found.same_grid(stack, tolerance=0)
+    for label in LUNGS:
+        assert dice(found.array == label.value, truth.array[slices] == label.value) > 0.98
+
+
+@pytest.mark.parametrize("part", [np.s_[:, 70:73], np.s_[:, :, 80:83]])
+def test_a_thin_stack_that_is_not_axial_is_refused(
+    phantom: Phantom, part: tuple[slice, ...]
+) -> None:
+    """Where its body ends to the front or to the side cannot be seen."""
+    with pytest.raises(InputError, match="Two lungs"):
+        lung_truth(Volume(array=phantom.ct.array[part], spacing_mm=(2.1, 2.1, 4.2)))
+
+
 def test_lungs_that_do_not_touch_keep_their_outermost_voxels() -> None:
     air = np.zeros((20, 30, 50), bool)
     air[4:16, 5:25, 4:20] = air[4:16, 5:25, 28:46] = True

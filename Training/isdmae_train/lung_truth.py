@@ -24,8 +24,13 @@ from isdmae.airway import (
     smooth,
 )
 from isdmae.errors import InputError
+from isdmae.itk import LEAST_SMOOTHED
 from isdmae.labels import LEFT_LUNG, RIGHT_LUNG
 from isdmae.volume import Volume, to_lps_order
+
+REPEATED_MM = 75.0
+"""The outer slices of a stack of fewer than four are repeated so far to either side: balls find
+tissue there to close, and a section of 10 cm² is as large as the smallest lung."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,7 @@ def lung_truth(ct: Volume, config: LungTruthConfig | None = None) -> Volume:
     Parameters
     ----------
     ct : Volume
-        Whole chest in HU, both lungs inflated at least in part.
+        Whole chest in HU, or one to three axial slices of it; both lungs inflated at least in part.
     config : LungTruthConfig, optional
         Thresholds and radii.
 
@@ -75,13 +80,27 @@ def lung_truth(ct: Volume, config: LungTruthConfig | None = None) -> Volume:
     """
     config = config or LungTruthConfig()
     turned, order = to_lps_order(ct)
-    hu = smooth(turned.array, turned.spacing_mm)
+    rim = _rim(turned)
+    hu = smooth(np.pad(turned.array, rim, "edge"), turned.spacing_mm)
     air = inner_air(hu < config.air_hu)
     airway = find_airway(hu, air, turned.spacing_mm, config.airway)
     reach = dilate(airway, config.airway_wall_mm, turned.spacing_mm)
     left, right = part_lungs(air & ~reach, turned, config)
     labels = close_lungs(left, right, hu, airway, turned.spacing_mm, config)
-    return ct.with_array(np.ascontiguousarray(order.undo(labels)))
+    inside = tuple(
+        slice(before, before + length)
+        for (before, _), length in zip(rim, turned.shape, strict=True)
+    )
+    return ct.with_array(np.ascontiguousarray(order.undo(labels[inside])))
+
+
+def _rim(ct: Volume) -> list[tuple[int, int]]:
+    """Return how often the first and the last voxel of each axis (k, j, i) are repeated."""
+    lengths = zip(ct.shape, reversed(ct.spacing_mm), strict=True)
+    return [
+        (int(np.ceil(REPEATED_MM / size)) + 1 if length < LEAST_SMOOTHED else 0,) * 2
+        for length, size in lengths
+    ]
 
 
 def inner_air(air: Mask) -> Mask:
