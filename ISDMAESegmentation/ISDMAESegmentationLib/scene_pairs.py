@@ -20,6 +20,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from .failure import Failure, SegmentationError, refuse
+from .scene_segmentation import ct_of
 from .scene_volume import check_volume, scene_cts, write_volume
 
 log = logging.getLogger(__name__)
@@ -45,10 +46,9 @@ class ScenePair:
 
 def find_pairs() -> list[ScenePair]:
     """Return every segmentation of the scene that has segments and knows its CT."""
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     cts, pairs = scene_cts(), []
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        volume = node.GetNodeReference(role)
+        volume = ct_of(node)
         if volume in cts:
             pair = ScenePair(volume, node)
             pairs += [pair] if pair.segments() else []
