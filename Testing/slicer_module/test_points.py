@@ -180,7 +180,7 @@ def test_suggested_points_come_with_outlines_and_can_be_segmented_again(
     parts, _ = ndimage.label(phantom.lesions.array == NODULE.value)
     k, j, i = np.argwhere(parts == np.argmax(np.bincount(parts[parts > 0]))).mean(axis=0)
     region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "region")
-    region.SetSize(50, 50, 50)
+    region.SetSize(30, 30, 30)
     region.SetCenter(*world_of(ct, k, j, i))
     ui.regionSelector.setCurrentNode(region)
 
