@@ -13,6 +13,7 @@ from isdmae.phantom import Phantom, PhantomConfig, make_phantom
 
 if TYPE_CHECKING:
     from isdmae.bundle import Bundle
+    from isdmae.inference import Predictor
 
 # Continuous integration tries the same examples every time; at a desk they are drawn anew.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -44,6 +45,14 @@ def tiny_bundle(tmp_path: Path) -> Bundle:
     torch.manual_seed(0)
     network = Segmenter(TINY_NETWORK, classes=3)
     return write_bundle(tmp_path / "tiny", tiny_info(), network.state_dict())
+
+
+@pytest.fixture
+def predictor(tiny_bundle: Bundle) -> Predictor:
+    """The tiny model, loaded."""
+    from isdmae.inference import Predictor
+
+    return Predictor(tiny_bundle.folder, device="cpu")
 
 
 @pytest.fixture(scope="session")

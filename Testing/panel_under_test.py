@@ -77,3 +77,15 @@ def is_alive(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat")
     return not state.is_file() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def temporary_folders() -> list[Path]:
+    import slicer
+
+    return list(Path(slicer.app.temporaryPath).glob("isdmae-*"))
+
+
+def segmentation_nodes() -> list[Any]:
+    import slicer
+
+    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")

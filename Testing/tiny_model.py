@@ -13,6 +13,9 @@ from isdmae.networks.segmenter import Segmenter
 from isdmae.networks.unet import UNetConfig
 from isdmae.schema import to_plain
 
+# Not smaller: PyTorch 2.13 on some processors crashes in the backward pass of a 1 x 1 convolution
+# of stride 2 with fewer than 16 channels in float32, channels last.
+TINY_SIZE = ((16, 16, 16), (0, 1, 1))
 TINY_NETWORK = UNetConfig(in_channels=4, widths=(4, 8, 8), blocks=(0, 1, 1))
 
 
@@ -64,3 +67,24 @@ def write_point_bundle(folder: Path, *, finds: bool = True, **changes: Any) -> B
         crop_edge=32,
     )
     return write_bundle(folder, {**info, **changes}, weights)
+
+
+def lung_like(channels: torch.Tensor) -> torch.Tensor:
+    """Class 1 where the first window shows something brighter than a soft tissue."""
+    return torch.cat([0.9 - channels[:, :1], channels[:, :1] - 0.9, channels[:, :1] * 0 - 9], dim=1)
+
+
+def bundle_within(folder: Path, within: str, **changes: object) -> Bundle:
+    """Write a bundle named as its folder whose random network looks within another model."""
+    torch.manual_seed(1)
+    weights = Segmenter(TINY_NETWORK, classes=3).state_dict()
+    return write_bundle(folder, tiny_info(name=folder.name, within=within, **changes), weights)
+
+
+def options(cache: Path, out: Path, steps: int) -> list[str]:
+    return [
+        "--out", str(out), "--data.manifest", str(cache / "manifest.jsonl"), "--data.size", "64",
+        "--loop.steps", str(steps), "--loop.batch", "2", "--loop.workers", "0",
+        "--loop.log-every", "2", "--loop.warm-up", "2", "--loop.no-bf16",
+        "--loop.checkpoint-minutes", "1000",
+    ]  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import logging
 import os
@@ -13,46 +12,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from command_line import predict
 from isdmae import io
-from isdmae.bundle import Bundle, find_bundle
-from isdmae.candidates import Candidate
+from isdmae.bundle import Bundle
 from isdmae.cli import main
 from isdmae.job import PredictJob, Runner
 from isdmae.phantom import Phantom
-from isdmae.schema import from_plain
 from isdmae.volume import Volume
 from panel_under_test import is_alive
-from tiny_model import write_lungs_everywhere, write_point_bundle
+from tiny_model import write_point_bundle
 
-
-@pytest.fixture
-def ct(tmp_path: Path, small_phantom: Phantom) -> Path:
-    folder = tmp_path / "Ünï cödé 测试; rm -rf ~"
-    folder.mkdir()
-    path = folder / "ct.nrrd"
-    io.write_image_atomic(path, io.to_sitk(small_phantom.ct))
-    return path
-
-
-@pytest.fixture(autouse=True)
-def restore_signals() -> Any:
-    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for name, handler in before.items():
-        signal.signal(name, handler)
-
-
-def predict(source: Path, target: Path, bundle: Bundle, *more: str) -> int:
-    return main(
-        ["predict", str(source), "-o", str(target), "--model", str(bundle.folder),
-         "--device", "cpu", "--progress", "none", *more]
-    )  # fmt: skip
+pytestmark = pytest.mark.usefixtures("restore_signals")
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".seg.nrrd"])
@@ -92,146 +67,11 @@ def test_preview_and_report_and_several_outputs(
     assert "left lung:" in caplog.text
 
 
-def repeat(report: Path, source: Path, model: Path, folder: Path) -> dict[str, Any]:
-    """Do what a third person does who has the scan, the model and the report: run it again."""
-    facts = json.loads(report.read_text(encoding="utf-8"))
-    assert find_bundle(model).info.weights.sha256 == facts["model"]["sha256"]
-    plain = {
-        "input": str(source), "model": str(model), "outputs": [str(folder / "again.nrrd")],
-        "report": str(folder / "again.json"), **facts["options"],
-    }  # fmt: skip
-    Runner().run(from_plain(PredictJob, plain, "the report"))
-    again = json.loads((folder / "again.json").read_text(encoding="utf-8"))
-    assert again["voxels_sha256"] == facts["voxels_sha256"]
-    assert again["segments"] == facts["segments"]
-    return facts
-
-
-def test_the_trachea_comes_on_request_and_again_from_the_report(ct: Path, tmp_path: Path) -> None:
-    lungs, report = find_bundle("lungs"), tmp_path / "first.json"
-    options = ["--trachea", "--report", str(report), "--preview", str(tmp_path / "first.png")]
-    assert predict(ct, tmp_path / "first.seg.nrrd", lungs, *options) == 0
-    facts = repeat(report, ct, lungs.folder, tmp_path)
-    assert facts["options"]["trachea"]
-    *_, trachea = facts["segments"]
-    assert (trachea["value"], trachea["id"]) == (3, "trachea_and_main_bronchi")
-    assert "SCT^110726009^Trachea and bronchus" in trachea["terminology"]
-    assert trachea["volume_ml"] > 10
-    assert trachea["mean_hu"] < -750
-
-
-@pytest.mark.parametrize("precision", ["auto", "float32"])
-def test_the_report_is_enough_to_repeat_a_run(ct: Path, tmp_path: Path, precision: str) -> None:
-    model, volume = find_bundle("lungs").folder, io.read(ct).volume
-    offset = volume.with_array((volume.array + 300).astype(np.int16))  # no HU: it has to be forced
-    source = tmp_path / "offset.nrrd"
-    io.write_image_atomic(source, io.to_sitk(offset))
-    middle = volume.affine[:3] @ (*(size // 2 for size in volume.shape[::-1]), 1)
-    first, report = tmp_path / "first.nrrd", tmp_path / "first.json"
-    plain = {
-        "input": str(source), "outputs": [str(first)], "report": str(report), "force": True,
-        "model": str(model), "device": "cpu", "precision": precision, "mirror": True,
-        "region": {"centre_mm": list(middle), "size_mm": [120.0, 90.0, 80.0]},
-    }  # fmt: skip
-    Runner().run(from_plain(PredictJob, plain, "a message to the worker"))
-    facts = repeat(report, source, model, tmp_path)
-    assert facts["options"]["force"]
-    assert facts["options"]["region"]["size_mm"] == [120.0, 90.0, 80.0]
-    labels = io.read(first).volume.array
-    assert set(np.unique(labels)) == {0, 1, 2}
-    assert np.array_equal(io.read(tmp_path / "again.nrrd").volume.array, labels)
-    assert facts["voxels_sha256"]["labels"] == hashlib.sha256(labels).hexdigest()
-    assert facts["machine"]["threads"] >= 1
-
-
-def test_the_report_is_enough_to_repeat_a_run_at_points(ct: Path, tmp_path: Path) -> None:
-    volume = io.read(ct).volume
-    x, y, z = volume.affine[:3] @ (*(size // 2 for size in volume.shape[::-1]), 1)
-    bundle, report = write_point_bundle(tmp_path / "points"), tmp_path / "first.json"
-    options = ["--points", f"{x},{y},{z};{x + 60},{y},{z}", "--report", str(report)]
-    assert predict(ct, tmp_path / "first.nrrd", bundle, *options) == 0
-    facts = repeat(report, ct, bundle.folder, tmp_path)
-    assert len(facts["options"]["points"]) == 2
-    first, again = (io.read(tmp_path / f"{name}.nrrd").volume.array for name in ("first", "again"))
-    assert set(np.unique(first)) == {0, 1, 2}
-    assert np.array_equal(again, first)
-
-
-def test_a_search_is_in_the_report_and_comes_out_again(
-    ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    volume = io.read(ct).volume
-    x, y, z = volume.affine[:3] @ (*(size // 2 for size in volume.shape[::-1]), 1)
-    spot = Candidate(point_mm=(float(x), float(y), float(z)), blobness=81.26, scale_mm=2.2)
-    monkeypatch.setattr("isdmae.inference.find_candidates", lambda ct, lungs: [spot])
-    monkeypatch.setenv("ISDMAE_MODELS", str(tmp_path))
-    write_lungs_everywhere(tmp_path / "everywhere")
-    bundle = write_point_bundle(tmp_path / "points", search_within="everywhere")
-    report = tmp_path / "first.json"
-    options = ["--search", "--report", str(report), "--preview", str(tmp_path / "first.png")]
-    for kept in (0, 1):
-        assert predict(ct, tmp_path / f"{kept}.seg.nrrd", bundle, *options, "--overwrite") == 0
-        facts = json.loads(report.read_text())
-        assert facts["search"] == {"experimental": True, "looked_at": 1, "kept": kept}
-        assert len(facts["segments"]) == kept
-        monkeypatch.setattr("isdmae.pointwise.is_cut_off", lambda *_: False)
-        monkeypatch.setattr("isdmae.pointwise.looks_like_nodule", lambda *_: True)
-    (segment,) = facts["segments"]
-    assert (segment["id"], segment["blobness"]) == ("candidate_1", 81.3)
-    assert segment["point_mm"] == pytest.approx([x, y, z])
-    assert "Look through the whole CT." in caplog.text
-    facts = repeat(report, ct, bundle.folder, tmp_path)
-    assert (facts["options"]["search"], facts["options"]["points"]) == (True, [])
-    assert predict(ct, tmp_path / "b.nrrd", bundle, "--search", "--points", "0,0,0") == 2
-    assert "Leave out the points or the search." in caplog.text
-
-
-def test_the_scan_is_never_replaced_by_its_result(ct: Path, tiny_bundle: Bundle) -> None:
-    before = ct.read_bytes()
-    assert predict(ct, ct, tiny_bundle, "--overwrite") == 2
-    assert ct.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("output", "more"),
-    [("a.xyz", ()), ("a.nrrd", ("--preview", "p.jpg")), ("a.nrrd", ("--series-uid", "1.2"))],
-)
-def test_what_cannot_be_written_is_said_before_the_work(
-    ct: Path, tiny_bundle: Bundle, tmp_path: Path, output: str, more: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    from isdmae.inference import Predictor
-
-    monkeypatch.setattr(Predictor, "segment", lambda *_, **__: pytest.fail("it computed"))
-    options = [str(tmp_path / part) if part.startswith("p.") else part for part in more]
-    assert predict(ct, tmp_path / output, tiny_bundle, *options) == 2
-
-
-def test_the_report_names_no_series(
-    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_phantom: Phantom
-) -> None:
-    from isdmae import job
-
-    source = {
-        "format": "DICOM", "modality": "CT", "series_uid": "1.2.3",
-        "series_description": "Doe^John",
-    }  # fmt: skip
-    scan = io.ReadResult(volume=small_phantom.ct, notices=(), source=source)
-    monkeypatch.setattr(job, "read", lambda *_, **__: scan)
-    assert predict(tmp_path / "x", tmp_path / "a.nrrd", tiny_bundle, "--report",
-                   str(tmp_path / "a.json")) == 0  # fmt: skip
-    text = (tmp_path / "a.json").read_text("utf-8")
-    assert "Doe" not in text
-    assert "1.2.3" not in text
-    assert '"modality": "CT"' in text
-
-
 @pytest.mark.parametrize("stage", ["clean", "write"])
 def test_cancel_is_heard_to_the_very_end(
     ct: Path, tiny_bundle: Bundle, tmp_path: Path, stage: str
 ) -> None:
     from isdmae.errors import Cancelled
-    from isdmae.job import PredictJob, Runner
 
     seen: list[str] = []
     job = PredictJob(
@@ -249,7 +89,6 @@ def test_a_cancel_while_outputs_are_written_comes_too_late(
     ct: Path, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     """A run that says that it was cancelled has written nothing."""
-    from isdmae.job import PredictJob, Runner
 
     outputs = (tmp_path / "a.nrrd", tmp_path / "b.nrrd")
     job = PredictJob(input=ct, outputs=outputs, model=str(tiny_bundle.folder), device="cpu")
@@ -285,119 +124,6 @@ def test_a_closed_pipe_is_no_defect(ct: Path, tiny_bundle: Bundle, tmp_path: Pat
     assert process.wait(timeout=60) == 4
 
 
-def text_file(path: Path) -> Path:
-    path.write_text("this is no image")
-    return path
-
-
-def truncated(path: Path) -> Path:
-    image = sitk.GetImageFromArray(
-        np.random.default_rng(0).integers(-1000, 100, (40, 64, 64)).astype(np.int16)
-    )
-    sitk.WriteImage(image, str(path))
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    return path
-
-
-def four_d(path: Path) -> Path:
-    frames = [sitk.Image(16, 16, 4, sitk.sitkInt16) for _ in range(3)]
-    sitk.WriteImage(sitk.JoinSeries(frames), str(path))
-    return path
-
-
-def rgb(path: Path) -> Path:
-    noise = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
-    sitk.WriteImage(sitk.GetImageFromArray(noise, isVector=True), str(path))
-    return path
-
-
-def mr_like(path: Path) -> Path:
-    values = np.random.default_rng(0).gamma(2.0, 120.0, (10, 64, 64)).astype(np.int16)
-    sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
-    return path
-
-
-def empty_folder(path: Path) -> Path:
-    path.mkdir()
-    return path
-
-
-@pytest.mark.parametrize(
-    ("make", "name", "words"),
-    [
-        (text_file, "text.nii.gz", "text.nii.gz"),
-        (truncated, "cut.nii.gz", "cut"),
-        (four_d, "four.nii.gz", "3"),
-        (rgb, "rgb.nrrd", "olour"),
-        (mr_like, "mr.nii.gz", "--force"),
-        (empty_folder, "empty", "empty"),
-        (lambda path: path, "absent.nrrd", "does not exist"),
-    ],
-)
-def test_bad_input_gets_one_sentence_a_remedy_and_exit_code_2(
-    tmp_path: Path,
-    tiny_bundle: Bundle,
-    caplog: pytest.LogCaptureFixture,
-    make: Any,
-    name: str,
-    words: str,
-) -> None:
-    source = make(tmp_path / name)
-    out = tmp_path / "out"
-    out.mkdir()
-    assert predict(source, out / "labels.nrrd", tiny_bundle) == 2
-    assert list(out.iterdir()) == []
-    errors = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert len(errors) == 1
-    message = errors[0].getMessage()
-    assert words in message
-    assert message.count(". ") >= 1
-    assert "Traceback" not in caplog.text
-
-
-def test_outputs_are_refused_before_anything_is_computed(
-    ct: Path, tiny_bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert predict(ct, tmp_path / "no" / "labels.nrrd", tiny_bundle) == 2
-    assert "does not exist" in caplog.text
-    (tmp_path / "there.nrrd").write_bytes(b"mine")
-    assert predict(ct, tmp_path / "there.nrrd", tiny_bundle) == 2
-    assert (tmp_path / "there.nrrd").read_bytes() == b"mine"
-    assert "exists already" in caplog.text
-    assert predict(ct, tmp_path / "labels.xyz", tiny_bundle) == 2
-    assert "no format that can be written" in caplog.text
-    target = tmp_path / "same.nrrd"
-    assert predict(ct, target, tiny_bundle, "-o", str(target)) == 2
-    assert "one name" in caplog.text
-
-
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
-)
-def test_a_folder_without_write_permission(ct: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    assert predict(ct, locked / "labels.nrrd", tiny_bundle) == 2
-    assert list(locked.iterdir()) == []
-
-
-def test_an_output_folder_that_cannot_be_written_even_by_root(
-    ct: Path, tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture
-) -> None:
-    if not Path("/proc/self").is_dir():
-        pytest.skip("no file system here that refuses everybody")
-    assert predict(ct, Path("/proc/labels.nrrd"), tiny_bundle) == 2
-    assert "labels.nrrd" in caplog.text or "/proc" in caplog.text
-
-
-def test_overwrite_replaces(ct: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    target = tmp_path / "labels.nrrd"
-    target.write_bytes(b"old")
-    assert predict(ct, target, tiny_bundle, "--overwrite") == 0
-    assert io.read(target).volume.shape == io.read(ct).volume.shape
-
-
 def test_points_from_the_command_line_and_from_a_file(
     ct: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -422,21 +148,6 @@ def test_points_from_the_command_line_and_from_a_file(
     assert f"{segments[0]['diameter_mm']:.1f} mm" in caplog.text
     assert predict(ct, tmp_path / "b.seg.nrrd", bundle) == 2
     assert "there is none. Place a point in each nodule." in caplog.text
-
-
-def test_an_unknown_model_names_those_that_exist(
-    ct: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    code = main(["predict", str(ct), "-o", str(tmp_path / "x.nrrd"), "--model", "lungz"])
-    assert code == 2
-    assert "no model 'lungz'" in caplog.text
-
-
-def test_bad_usage_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["predict"])
-    assert caught.value.code == 2
-    assert "--output" in capsys.readouterr().err
 
 
 def test_json_progress_is_one_object_a_line(

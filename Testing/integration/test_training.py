@@ -3,13 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,78 +13,26 @@ import torch
 import yaml
 
 from isdmae.bundle import find_bundle, write_bundle
-from isdmae.errors import InputError, IsdmaeError
-from isdmae.io import read, to_sitk, write_image_atomic, write_labelmap
+from isdmae.errors import InputError
+from isdmae.io import read
 from isdmae.labels import LUNGS
 from isdmae.networks import unet
 from isdmae.networks.segmenter import Segmenter
-from isdmae.phantom import PhantomConfig, make_phantom
 from isdmae.preprocess import PreprocessConfig, to_channels
 from isdmae.schema import to_plain
-from isdmae_train import cli, distill, loop, slices
+from isdmae_train import cli, distill
 from isdmae_train import finetune as finetune_module
 from isdmae_train.cache import open_array
-from isdmae_train.checkpoint import list_checkpoints, read_checkpoint, trained_network
+from isdmae_train.checkpoint import trained_network
 from isdmae_train.config.data import AugmentConfig, DataConfig
 from isdmae_train.config.recipes import RECIPES
 from isdmae_train.config.runs import FinetuneConfig, PretrainConfig
 from isdmae_train.data import fingerprint, has_truth, read_manifest
 from isdmae_train.slices import SliceDataset
-from tiny_model import tiny_info
+from tiny_model import TINY_SIZE, options, tiny_info
 
-# Not smaller: PyTorch 2.13 on some processors crashes in the backward pass of a 1 x 1 convolution
-# of stride 2 with fewer than 16 channels in float32, channels last.
+pytestmark = pytest.mark.usefixtures("tiny_networks")
 LUNG_NAMES = tuple(label.name for label in LUNGS)
-TINY = ((16, 16, 16), (0, 1, 1))
-
-
-@pytest.fixture(autouse=True)
-def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Size S is a very small network here; signals are restored."""
-    monkeypatch.setitem(unet.SIZES, "S", TINY)
-    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for name, handler in before.items():
-        signal.signal(name, handler)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared cache of two phantoms and one scan that cannot be read."""
-    data = tmp_path_factory.mktemp("data")
-    scans: list[dict[str, Any]] = []
-    for seed in (0, 1):
-        phantom = make_phantom(
-            PhantomConfig(shape=(24, 64, 72), spacing_mm=(5.0, 5.0, 12.0), seed=seed)
-        )
-        write_image_atomic(data / f"ct{seed}.nrrd", to_sitk(phantom.ct))
-        write_labelmap(data / f"lungs{seed}.nrrd", phantom.lungs, LUNGS)
-        label = {"path": f"lungs{seed}.nrrd", "values": {"left lung": [1], "right lung": [2]}}
-        scans.append(
-            {"id": f"p{seed}", "patient": f"p{seed}", "image": f"ct{seed}.nrrd",
-             "licence": "none", "label": label}
-        )  # fmt: skip
-    (data / "broken.nii.gz").write_text("no image")
-    scans.append({"id": "b", "patient": "b", "image": "broken.nii.gz", "licence": "none"})
-    recipe = data / "prepare.yaml"
-    recipe.write_text(
-        yaml.safe_dump({"data": str(data), "out": str(data / "cache"), "scans": scans})
-    )
-    assert cli.main(["prepare", "--recipe", str(recipe)]) == 2, "one scan is broken"
-    return data / "cache"
-
-
-def options(cache: Path, out: Path, steps: int) -> list[str]:
-    return [
-        "--out", str(out), "--data.manifest", str(cache / "manifest.jsonl"), "--data.size", "64",
-        "--loop.steps", str(steps), "--loop.batch", "2", "--loop.workers", "0",
-        "--loop.log-every", "2", "--loop.warm-up", "2", "--loop.no-bf16",
-        "--loop.checkpoint-minutes", "1000",
-    ]  # fmt: skip
-
-
-def newest(run: Path) -> dict[str, torch.Tensor]:
-    return read_checkpoint(list_checkpoints(run / "checkpoints")[0])[0]
 
 
 def test_prepare_reports_the_broken_scan_and_keeps_the_others(cache: Path) -> None:
@@ -133,7 +74,7 @@ def test_pretrain_finetune_export_evaluate_predict(
     card.write_text(yaml.safe_dump({key: tiny_info()[key] for key in keys}))
     export = ["export", "--run", str(fine), "--out", str(bundle), "--card", str(card)]
     assert cli.main(export) == 0
-    assert find_bundle(bundle).info.network.widths == TINY[0]
+    assert find_bundle(bundle).info.network.widths == TINY_SIZE[0]
 
     manifest = str(cache / "manifest.jsonl")
     out = tmp_path / "evaluation"
@@ -145,136 +86,6 @@ def test_pretrain_finetune_export_evaluate_predict(
     assert (out / "scores.csv").read_text().count("\n") == 4
     assert cli.main(evaluate) == 2
     assert "Give a manifest, or pictures and their truth" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("command", "more"),
-    [
-        ("pretrain", []),
-        ("finetune", []),
-        ("finetune", ["--loop.ema", "0.9", "--loop.accumulate", "2", "--loop.schedule", "poly"]),
-        (
-            "pretrain",
-            [
-                *["--loop.ema", "0.9", "--loop.batch", "4", "--loop.accumulate", "2"],
-                "--data.augment.on-device",
-            ],
-        ),
-    ],
-)
-def test_a_run_that_stops_and_resumes_ends_bit_for_bit_where_it_would_have(
-    cache: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: str,
-    more: list[str],
-) -> None:
-    def start(out: str, *others: str) -> int:
-        return cli.main([command, *options(cache, tmp_path / out, 10), *more, *others])
-
-    assert start("whole") == 0
-
-    real = loop.Descent.step
-    done = 0
-
-    def step_and_stop(*arguments: Any) -> float:
-        nonlocal done
-        rate = real(*arguments)
-        done += 1
-        if done == 5:
-            signal.raise_signal(signal.SIGTERM)
-        return rate
-
-    monkeypatch.setattr(loop.Descent, "step", step_and_stop)
-    parts = tmp_path / "parts"
-    assert start("parts") == 4
-    assert [path.name for path in list_checkpoints(parts / "checkpoints")] == [
-        "step-00000005.safetensors"
-    ]
-    monkeypatch.setattr(loop.Descent, "step", real)
-    assert start("parts", "--loop.log-every", "3") == 0
-    whole, resumed = newest(tmp_path / "whole"), newest(parts)
-    assert set(whole) == set(resumed)
-    different = [name for name, value in whole.items() if not torch.equal(value, resumed[name])]
-    # The two runs have different output folders, so their configurations differ, nothing else.
-    assert different == []
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Windows cannot pause a process")
-def test_a_run_that_is_paused_by_a_signal_goes_on_where_it_was(cache: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    command = [*options(cache, run, 200), "--loop.log-every", "1", "--loop.workers", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "isdmae_train", "finetune", *command],
-        start_new_session=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-    def logged() -> list[str]:
-        path = run / "log.jsonl"
-        return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-
-    deadline = time.monotonic() + 200
-    while not logged():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGSTOP)
-    time.sleep(0.5)
-    before = logged()
-    time.sleep(1.5)
-    assert logged() == before
-    assert len(before) < 200
-    os.killpg(process.pid, signal.SIGCONT)
-    assert process.wait(timeout=200) == 0
-    assert [json.loads(line)["step"] for line in logged()] == list(range(1, 201))
-
-
-def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_slices(
-    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    command = ["finetune", *options(cache, tmp_path / "run", 8), "--loop.learning-rate", "1e30"]
-    assert cli.main(command) == 1
-    assert "The loss is nan" in caplog.text or "The loss is inf" in caplog.text
-    assert "p0[" in caplog.text or "p1[" in caplog.text
-
-
-def spoiled(cache: Path, folder: Path, scan: str) -> Path:
-    """Copy a cache, overwriting a part of one image with zeros; the file opens all the same."""
-    shutil.copytree(cache, folder)
-    path = folder / scan / "image.b2nd"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 4 : len(data) * 3 // 4] = bytes(len(data) * 3 // 4 - len(data) // 4)
-    path.write_bytes(data)
-    return folder
-
-
-@pytest.mark.parametrize("command", ["pretrain", "finetune"])
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_a_scan_that_cannot_be_read_ends_the_run_and_is_named(
-    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, command: str, workers: str
-) -> None:
-    broken = spoiled(cache, tmp_path / "cache", "p1")
-    options_ = [*options(broken, tmp_path / "run", 20), "--loop.workers", workers]
-    assert cli.main([command, *options_]) == 2
-    assert "Scan p1: " in caplog.text
-    assert "image.b2nd cannot be read" in caplog.text
-    assert "isdmae-train prepare" in caplog.text
-
-
-def test_a_defect_names_the_scan_that_shows_it(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def divide(*_: object) -> None:
-        raise ZeroDivisionError("float division")
-
-    monkeypatch.setattr(slices, "augment_slice", divide)
-    config = DataConfig(manifest=cache / "manifest.jsonl", hold_out=("p0",), size=64)
-    dataset = SliceDataset(config, PreprocessConfig(), seed=0, labels=LUNG_NAMES)
-    told = r"Scan p1: ZeroDivisionError: float division .* p1 in data\.hold_out"
-    with pytest.raises(IsdmaeError, match=told) as refused:
-        dataset[0]
-    assert refused.value.code == "defect"
-    assert "in divide" in capsys.readouterr().err, "the traceback is printed"
 
 
 def test_the_first_steps_see_half_the_resolution_and_nothing_moves(
@@ -497,65 +308,3 @@ def test_two_scans_of_one_id_are_refused(tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text(yaml.safe_dump({"data": str(tmp_path), "scans": [scan, scan]}))
     assert cli.main(["prepare", "--recipe", str(recipe)]) == 2
-
-
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are a POSIX matter")
-def test_a_signal_to_the_whole_group_ends_with_a_checkpoint(cache: Path, tmp_path: Path) -> None:
-    """As a cluster's scheduler sends it: to the loader processes, too."""
-    command = [sys.executable, "-m", "isdmae_train", "finetune",
-               *options(cache, tmp_path / "run", 500), "--loop.workers", "1"]  # fmt: skip
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    log_file = tmp_path / "run" / "log.jsonl"
-    end = time.monotonic() + 120
-    while not (log_file.is_file() and log_file.read_text()) and time.monotonic() < end:
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=60) == 4
-    assert list_checkpoints(tmp_path / "run" / "checkpoints")
-
-
-def export_command(run: Path, tmp_path: Path) -> list[str]:
-    card = tmp_path / "card.yaml"
-    keys = ("name", "title", "description", "version", "licence", "non_commercial", "training_sets")
-    card.write_text(yaml.safe_dump({key: tiny_info()[key] for key in keys}))
-    return ["export", "--run", str(run), "--out", str(tmp_path / "bundle"), "--card", str(card)]
-
-
-def test_export_falls_back_from_a_damaged_checkpoint(
-    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    run = tmp_path / "run"
-    frequent = [*options(cache, run, 2)[:-1], "0"]
-    assert cli.main(["finetune", *frequent]) == 0
-    path, before = list_checkpoints(run / "checkpoints")
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    assert cli.main(export_command(run, tmp_path)) == 0
-    assert f"{path.name} is damaged" in caplog.text
-    expected = read_checkpoint(before)[0]
-    found = load_weights(tmp_path / "bundle")
-    assert all(torch.equal(found[name], expected[f"network/{name}"]) for name in found)
-
-
-def load_weights(bundle: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(bundle / "model.safetensors")
-
-
-def test_the_log_has_every_step_once_after_a_kill_and_the_configuration_its_versions(
-    cache: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    assert cli.main(["finetune", *options(cache, run, 4)]) == 0
-    log = run / "log.jsonl"
-    log.write_text(log.read_text() + '{"step": 6, "loss": 1.0}\n{"step": 8, "lo')
-    assert cli.main(["finetune", *options(cache, run, 4)]) == 0
-    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 4]
-    facts = json.loads((run / "config.json").read_text())
-    assert set(facts) == {"config", "machine", "seed", "versions"}
-    assert facts["config"]["loop"]["steps"] == 4
-    assert facts["seed"] == 0
-    assert facts["versions"]["torch"] == torch.__version__
-    assert set(facts["versions"]) == {"isdmae", "torch", "python"}

@@ -13,7 +13,8 @@ from isdmae.bundle import Bundle
 from isdmae.phantom import Phantom, PhantomConfig, make_phantom
 from isdmae.volume import Volume
 from panel_under_test import PanelUnderTest, add_ct
-from slicer_harness.fixtures import slicer_app  # noqa: F401 - a fixture
+from slicer_harness import harness
+from slicer_harness.fixtures import DEMO, slicer_app  # noqa: F401 - a fixture
 
 
 @pytest.fixture
@@ -46,3 +47,11 @@ def oblique_phantom() -> Phantom:
     return make_phantom(
         PhantomConfig(shape=(28, 80, 96), spacing_mm=(3.8, 3.8, 10.0), oblique_deg=9)
     )
+
+
+@pytest.fixture
+def demo():
+    """The demo module's panel, entered."""
+    _, widget, _ = harness.load_module(DEMO)
+    harness.enter(widget)
+    return widget

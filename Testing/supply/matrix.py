@@ -33,7 +33,13 @@ TOOLS = ("hypothesis", "nibabel", "packaging", "pydicom", "pytest")
 # What tests of the worker's package import from training or from its packages.
 TRAINING_ONLY = ("isdmae_train", "cv2", "yaml")
 CORE = ("Testing/unit", "Testing/property", "ISDMAESegmentation/isdmae")
-WITH_TORCH = ("test_command_line", "test_default_model", "test_worker")
+WITH_TORCH = (
+    "test_command_line",
+    "test_command_line_refusals",
+    "test_default_model",
+    "test_run_report",
+    "test_worker",
+)
 SHOWN = ("numpy", "scipy", "simpleitk", "safetensors", "torch")
 FAILED, MISSING = 1, 3
 PAGE = """# The oldest and the newest versions
