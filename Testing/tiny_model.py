@@ -42,14 +42,14 @@ MIDDLE = 8
 """Of a crop the model of points below sees, and labels, so many pixels."""
 
 
-def write_lungs_everywhere(folder: Path) -> Bundle:
+def write_lungs_everywhere(folder: Path, **changes: Any) -> Bundle:
     """Write a model that takes all of a CT for the left lung."""
     weights = {
         name: torch.zeros_like(value)
         for name, value in Segmenter(TINY_NETWORK, classes=3).state_dict().items()
     }
     weights["head.bias"][1] = 1.0
-    return write_bundle(folder, tiny_info(name=folder.name), weights)
+    return write_bundle(folder, tiny_info(name=folder.name, **changes), weights)
 
 
 def write_point_bundle(folder: Path, *, finds: bool = True, **changes: Any) -> Bundle:

@@ -246,9 +246,11 @@ class Predictor:
             limits = request.limits
             span = slice(0, len(turned.array)) if limits is None else limits.box(turned)[0]
             views, left_out = usable_views(turned, self.bundle.info.preprocess, self.views)
-            used = [self, self._around] if self._around is not None else [self]
-            notices += size_notices(max(one._size_factor(turned) for one in used))
         found = self._find(turned, span, request, views, watcher)
+        with watch("check and orient"):
+            first = self._searched if request.search else self._around
+            used = [self] if first is None else [self, first]
+            notices += size_notices(max(one._size_factor(turned) for one in used))
         with watch("clean"):
             watcher.progress("clean", 0.95)
             # What lies at a point is one part, and no speck, however small.
@@ -354,11 +356,7 @@ class Predictor:
         part = watcher.part(0.6, 0.4)
         labels, kept, notice = search_points(turned, lungs, spots, edge, self.network, part)
         search = Search(looked_at=len(spots), kept=tuple(kept))
-        notices = [
-            *size_notices(self._searched._size_factor(turned)),
-            *(coarse_notices(turned) if kept else []),
-            notice,
-        ]
+        notices = [*(coarse_notices(turned) if kept else []), notice]
         return _Found(labels, None, tuple(one.point_mm for one in kept), notices, search)
 
     def _first_of(self, request: Request) -> Bundle | None:
