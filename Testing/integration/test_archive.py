@@ -87,6 +87,7 @@ def test_an_archive_is_segmented_around_bad_scans_and_a_dead_worker_and_finished
     row = json.loads((out / "rows" / "scan0.json").read_text())
     assert row["model_sha256"] == tiny_bundle.info.weights.sha256
     assert (row["model_version"], row["trachea"]) == (tiny_bundle.info.version, False)
+    assert row["first_sha256"] == ""
     assert row["image"] == stamp(folder / "scan0.nii.gz")
 
 

@@ -38,6 +38,8 @@ def test_a_result_of_another_model_or_image_is_none(scan: ArchiveScan, tmp_path:
     assert not is_done(scan, out, TWO)
     assert "left lung" not in write_results([scan], out, TWO).read_text(), "nor is it listed"
     assert not is_done(scan, out, {**ONE, "trachea": True})
+    keep(scan, out, first_sha256="lungs")
+    assert not is_done(scan, out, {**ONE, "first_sha256": "other lungs"})
     keep(scan, out, model_version="0")
     assert not is_done(scan, out, ONE), "the same weights may be used otherwise"
     keep(scan, out)

@@ -71,9 +71,11 @@ def archive(config: ArchiveConfig) -> Path:
 def how_made(config: ArchiveConfig) -> Row:
     """Return what a result says of how it was made: other results are none of this archive."""
     info = find_bundle(config.model).info
+    first = find_bundle(info.looks_first).info.weights.sha256 if info.looks_first else ""
     return {
         "model_sha256": info.weights.sha256,
         "model_version": info.version,
+        "first_sha256": first,
         "trachea": config.trachea,
     }
 
@@ -274,6 +276,7 @@ class ArchiveWorker:
             "status": report["status"],
             "model_sha256": report["model"]["sha256"],
             "model_version": report["model"]["version"],
+            "first_sha256": (report["model"]["first"] or {"sha256": ""})["sha256"],
             "trachea": job.trachea,
             "image": before,
             "seconds": round(time.monotonic() - begun, 2),
