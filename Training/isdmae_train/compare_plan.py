@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from isdmae.bundle import find_bundle
 from isdmae.errors import InputError
 from isdmae.schema import from_plain, to_plain
 
@@ -126,18 +127,28 @@ def parts_of(config: CompareConfig, entries: Sequence[ManifestEntry]) -> list[Pa
     Raises
     ------
     InputError
-        Where the patients cannot be split, or a recipe does not fit its schema.
+        Where the patients cannot be split, a recipe does not fit its schema, or ``lung_model`` is
+        no model or stands beside a 3D recipe.
     """
     budget = config.budgets[config.budget]
     folds = folds_of(config, budget, entries)
     shared: dict[str, PretrainConfig] = {}
-    return [
+    parts = [
         _part(config, name, fold, seed, share, entries, shared)
         for seed in budget.seeds
         for fold in folds
         for share in budget.shares
         for name in budget.recipes or config.recipes
     ]
+    if config.lung_model:
+        find_bundle(config.lung_model)
+        if any(part.finetune.spatial_dims == 3 for part in parts):
+            raise InputError(
+                "bad-recipe",
+                "lung_model is for 2D networks, and a recipe of this budget has a 3D one.",
+                "Leave lung_model out, or compare 2D recipes alone.",
+            )
+    return parts
 
 
 def folds_of(
